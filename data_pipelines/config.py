@@ -1,0 +1,28 @@
+"""What the input pipeline needs to know. Imports no TensorFlow: configs are read without it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """The paper's augmentation (section 4 of the reference's recipe)."""
+
+    scale: tuple[float, float] = (0.75, 1.5)  # of the image's short side
+    rotation_deg: float = 30.0  # uniform in +- this
+    translation_px: float = 40.0  # integer, uniform in +- this x short side / 200 x drawn scale
+    flip_probability: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which records to read, and how they become batches."""
+
+    dataset: str = "coco_keypoints"  # the TFDS builder's name
+    train_split: str = "train"
+    eval_split: str = "val"
+    input_size: int = 512  # pixels; the maps have a quarter of it
+    max_people: int = 30  # rows that the people of an image are padded to
+    min_keypoints: int = 1  # labelled keypoints that a training image has at least
+    augmentation: AugmentationConfig = AugmentationConfig()

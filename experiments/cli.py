@@ -1,0 +1,61 @@
+"""`pinet-jax COMMAND ...`: the one entry point.
+
+Every command is the `main` function of a module of this package, imported only when it is called,
+so that `predict` never waits for TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import tyro
+
+from pinet_jax.errors import InputError
+
+COMMANDS = {
+    "prepare": "check a dataset's own download and build its records once",
+    "synthesize": "render crowds with exact keypoints, in COCO's layout",
+    "statistics": "people, crowding and occlusion of a dataset: table and plot",
+    "predict": "images in, poses and drawn pictures out",
+    "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
+    "export": "a checkpoint -> a PyTorch, safetensors or npz file",
+    "benchmark": "the figures of the README's performance table",
+}
+
+
+def main() -> None:
+    """Runs one command; exits with 2 for a wrong call and 1 for a failure."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return
+    if arguments[0] not in COMMANDS:
+        print(f"pinet-jax: no command {arguments[0]!r}\n\n{_usage()}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        command = importlib.import_module(f"experiments.{arguments[0]}").main
+        tyro.cli(
+            command,
+            prog=f"pinet-jax {arguments[0]}",
+            args=arguments[1:],
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except InputError as error:
+        print(f"pinet-jax {arguments[0]}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # `pinet-jax ... | head` is no failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["usage: pinet-jax COMMAND [options]", "", *lines, "", "pinet-jax COMMAND --help says more."]
+    )
+
+
+if __name__ == "__main__":
+    main()

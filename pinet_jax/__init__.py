@@ -1,0 +1,1 @@
+"""PINet in JAX: complete poses of everybody in a crowd, in one compiled program."""
