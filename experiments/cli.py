@@ -53,7 +53,7 @@ def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
     return "\n".join(
-        ["usage: pinet-jax COMMAND [options]", "", *lines, "", "pinet-jax COMMAND --help says more."]
+        ["usage: pinet-jax COMMAND [options]", "", *lines, "", "`COMMAND --help` says more."]
     )
 
 
