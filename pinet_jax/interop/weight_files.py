@@ -1,0 +1,113 @@
+"""Files of named arrays: PyTorch's, safetensors and NumPy's.
+
+Nothing that a file holds is ever run: PyTorch's files are read with `weights_only`, NumPy's
+without pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from pinet_jax.errors import InputError
+from pinet_jax.interop.state_dict import strip_wrappers
+
+TORCH_SUFFIXES = (".pth", ".pt", ".tar")  # of ".pth.tar", too
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The state dict of a file, without wrappers and prefixes.
+
+    Args:
+        path: .pth, .pt, .pth.tar, .safetensors or .npz.
+
+    Raises:
+        InputError: the file is absent, of another kind, broken, or holds more than arrays.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix in TORCH_SUFFIXES:
+        return _read_torch(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    raise InputError(f"{path}: not a weight file; use .pth, .pth.tar, .safetensors or .npz")
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a file that `read_arrays` reads back exactly; the suffix says which kind.
+
+    The file appears whole or not at all.
+
+    Raises:
+        InputError: the suffix is of no known kind, or torch is needed and not installed.
+    """
+    path = Path(path)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            if path.suffix == ".npz":
+                np.savez(file, allow_pickle=False, **contiguous)
+            elif path.suffix == ".safetensors":
+                file.write(safetensors.numpy.save(contiguous))
+            elif path.suffix in TORCH_SUFFIXES:
+                torch = _import_torch(path)
+                torch.save({n: torch.from_numpy(a.copy()) for n, a in contiguous.items()}, file)
+            else:
+                raise InputError(f"{path}: write to .pth, .safetensors or .npz")
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    torch = _import_torch(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler meets
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a PyTorch file of plain tensors ({reason})") from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    state = strip_wrappers(content)
+    strange = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    if strange:
+        raise InputError(f"{path}: not a state dict, {strange[0]!r} is no tensor")
+    # float32 first: NumPy knows no bfloat16
+    return {n: (v.float() if v.is_floating_point() else v).numpy() for n, v in state.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return strip_wrappers(safetensors.numpy.load_file(path))
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return strip_wrappers({name: file[name] for name in file.files})
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a readable npz file of plain arrays ({error})") from error
+
+
+def _import_torch(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"{path}: needs torch; pip install 'pinet-jax[torch]'") from error
+    return torch

@@ -1,0 +1,152 @@
+"""Pose refinement, PR (section 3.2 of the paper): a graph network corrects coarse poses.
+
+Legend for shapes: B images, N poses, K keypoints, a map of h x w positions with C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from pinet_jax.models.config import RefinementConfig
+from pinet_jax.models.graphs import Initial
+from pinet_jax.models.layers import Layers, make_layers
+from pinet_jax.skeletons import Skeleton
+
+
+class PoseRefinement(nn.Module):
+    """The graph network.
+
+    Attributes:
+        config: its graph and depth.
+        skeleton: the keypoints.
+        folded: whether the normalisations are folded into the layers before them.
+        dtype: of the computation.
+    """
+
+    config: RefinementConfig
+    skeleton: Skeleton
+    folded: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        features: jax.Array,
+        poses: jax.Array,
+        centers: jax.Array,
+        mask: jax.Array | None,
+        train: bool,
+    ) -> jax.Array:
+        """The refinement of coarse poses.
+
+        Args:
+            features: [B, h, w, C], the backbone's.
+            poses: [B, N, K, 2], x and y in feature-map pixels.
+            centers: [B, N, 2], integer y and x of the positions that the poses come from.
+            mask: [B, N] booleans, the poses that count in batch statistics; None: all.
+            train: whether batch statistics are used and updated.
+
+        Returns:
+            [B, N, K, 2], to be subtracted from the poses.
+        """
+        layers = make_layers(train=train, folded=self.folded, dtype=self.dtype)
+        if mask is not None:
+            mask = mask[:, :, None, None]
+        features = features.astype(self.dtype)
+        points = self._read_at(poses, features.shape)
+        nodes = jax.vmap(sample_bilinear)(features, points)  # [B, N, K, C]
+        nodes = self._graph_layers(nodes, mask, layers)
+        pooled = [nodes.mean(axis=2), nodes.max(axis=2), jax.vmap(_take)(features, centers)]
+        return self._predictor(jnp.concatenate(pooled, axis=-1), mask, layers)
+
+    def _read_at(self, poses: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        if not self.config.released_sampling:
+            return poses
+        size = np.array([shape[2], shape[1]], np.float32)
+        return poses * (size / np.maximum(size - 1, 1))[None, None, None] - 0.5
+
+    def _graph_layers(self, nodes: jax.Array, mask: jax.Array | None, layers: Layers) -> jax.Array:
+        arrays: dict[str, jax.Array] = {}
+
+        def param(name: str, initial: Initial) -> jax.Array:
+            if name not in arrays:  # linen lets a name be made only once
+                arrays[name] = self.param(name, lambda _: initial(np.random.default_rng(0)))
+            return arrays[name]
+
+        def layer(nodes: jax.Array, index: int, name: str) -> jax.Array:
+            adjacency = self.config.graph(param, self.skeleton, nodes, index).astype(self.dtype)
+            return GraphConvolution(name=name)(nodes, adjacency, mask, layers)
+
+        nodes = layer(nodes, 0, "gconv_head")
+        for block in range(self.config.blocks):
+            inner = layer(nodes, 2 * block + 1, f"gconv_layers.{block}.gconv1")
+            nodes = nodes + layer(inner, 2 * block + 2, f"gconv_layers.{block}.gconv2")
+        return nodes
+
+    def _predictor(self, pooled: jax.Array, mask: jax.Array | None, layers: Layers) -> jax.Array:
+        width = pooled.shape[-1] // 3
+        hidden = nn.Dense(width, dtype=self.dtype, name="gconv_pred.0")(pooled)
+        rows = None if mask is None else mask[..., 0]
+        hidden = nn.relu(layers.norm(name="gconv_pred.1")(hidden, mask=rows)).astype(jnp.float32)
+        delta = nn.Dense(2 * self.skeleton.num_keypoints, name="gconv_pred.3")(hidden)
+        return delta.reshape(*delta.shape[:2], self.skeleton.num_keypoints, 2)
+
+
+class GraphConvolution(nn.Module):
+    """`G X W`, a bias, normalisation, ReLU; keeps the width."""
+
+    @nn.compact
+    def __call__(
+        self, nodes: jax.Array, adjacency: jax.Array, mask: jax.Array | None, layers: Layers
+    ) -> jax.Array:
+        """[B, N, K, C] -> the same; adjacency is [K, K] or [B, N, K, K]."""
+        nodes = _Mixing(name="conv")(nodes, adjacency)
+        return nn.relu(layers.norm(name="bn")(nodes, mask=mask))
+
+
+class _Mixing(nn.Module):
+    """`G X W` and a bias."""
+
+    @nn.compact
+    def __call__(self, nodes: jax.Array, adjacency: jax.Array) -> jax.Array:
+        width = nodes.shape[-1]
+        weight = self.param("weight", nn.initializers.zeros_init(), (width, width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (width,))
+        nodes = nodes @ weight.astype(nodes.dtype)
+        mix = "kl,bnlc->bnkc" if adjacency.ndim == 2 else "bnkl,bnlc->bnkc"
+        return jnp.einsum(mix, adjacency, nodes) + bias.astype(nodes.dtype)[None, None, None]
+
+
+def sample_bilinear(image: jax.Array, points: jax.Array) -> jax.Array:
+    """Reads a map between its positions; zero outside of it.
+
+    Args:
+        image: [h, w, C].
+        points: [..., 2], x and y; (0, 0) is the centre of the first position.
+
+    Returns:
+        [..., C], in the image's dtype.
+    """
+    corner = jnp.floor(points)
+    fraction = points - corner
+    x, y = corner[..., 0].astype(jnp.int32), corner[..., 1].astype(jnp.int32)
+    fx, fy = fraction[..., 0], fraction[..., 1]
+    total = jnp.zeros((), image.dtype)
+    for dy, wy in ((0, 1 - fy), (1, fy)):
+        for dx, wx in ((0, 1 - fx), (1, fx)):
+            # mode="fill" would also read negative indices, from the end
+            inside = (x + dx >= 0) & (y + dy >= 0)
+            values = image.at[y + dy, x + dx].get(mode="fill", fill_value=0)
+            weight = jnp.where(inside, wx * wy, 0).astype(image.dtype)
+            total = values * weight[..., None] + total
+    return total
+
+
+def _take(image: jax.Array, yx: jax.Array) -> jax.Array:
+    """The values of [h, w, C] at integer positions [..., 2]."""
+    return image[yx[..., 0], yx[..., 1]]
