@@ -7,8 +7,9 @@ and, in the predictor, [out, in, 1].
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -166,11 +167,8 @@ def _kernel_from_torch(weight: np.ndarray) -> np.ndarray:
     return np.transpose(weight, (2, 3, 1, 0)) if weight.ndim == 4 else weight[..., 0].T
 
 
-def _get(tree: Variables, path: Iterable[str]) -> np.ndarray:
-    node = tree
-    for key in path:
-        node = node[key]
-    return node
+def _get(tree: Variables, path: Iterable[str]) -> Any:
+    return functools.reduce(lambda node, key: node[key], path, tree)
 
 
 def _listed(names: list[str], most: int = 20) -> str:

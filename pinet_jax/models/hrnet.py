@@ -5,6 +5,7 @@ Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,14 +63,16 @@ class HighResolutionModule(nn.Module):
 
     def _fused(self, branches: Sequence[jax.Array], i: int, layers: Layers) -> jax.Array:
         """The sum of all branches at the resolution and width of branch i."""
-        total = None
-        for j, x in enumerate(branches):
-            if j > i:
-                x = self._raised(x, i, j, branches[i].shape[-1], layers)
-            elif j < i:
-                x = self._lowered(x, i, j, branches[i].shape[-1], layers)
-            total = x if total is None else total + x
-        return nn.relu(total)
+        width = branches[i].shape[-1]
+        heard = [
+            x
+            if j == i
+            else self._raised(x, i, j, width, layers)
+            if j > i
+            else self._lowered(x, i, j, width, layers)
+            for j, x in enumerate(branches)
+        ]
+        return nn.relu(functools.reduce(jnp.add, heard))
 
     def _raised(self, x: jax.Array, i: int, j: int, width: int, layers: Layers) -> jax.Array:
         conv, norm = layers
@@ -118,8 +121,8 @@ class HRNet(nn.Module):
             for module in range(modules):
                 name = f"stage{stage}.{module}"
                 branches = HighResolutionModule(self.config.blocks, name=name)(branches, layers)
-        shape = branches[0].shape[1:3]
-        raised = [upsample_bilinear(x, shape) for x in branches[1:]]
+        _, h, w, _ = branches[0].shape
+        raised = [upsample_bilinear(x, (h, w)) for x in branches[1:]]
         return jnp.concatenate([branches[0], *raised], axis=-1)
 
     def _stem(self, x: jax.Array, layers: Layers) -> jax.Array:

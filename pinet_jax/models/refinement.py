@@ -75,7 +75,9 @@ class PoseRefinement(nn.Module):
 
         def param(name: str, initial: Initial) -> jax.Array:
             if name not in arrays:  # linen lets a name be made only once
-                arrays[name] = self.param(name, lambda _: initial(np.random.default_rng(0)))
+                arrays[name] = self.param(
+                    name, lambda _: jnp.asarray(initial(np.random.default_rng(0)))
+                )
             return arrays[name]
 
         def layer(nodes: jax.Array, index: int, name: str) -> jax.Array:
