@@ -8,19 +8,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pinet_jax import decoding, fusion
-from pinet_jax.decoding import Peaks
 from pinet_jax.errors import InputError
 from pinet_jax.fusion import PoseSet
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.folding import fold_batch_norm
-from pinet_jax.models.pinet import PINet, Variables, normalize
+from pinet_jax.models.pinet import Outputs, PINet, Variables, normalize
 from pinet_jax.resizing import resize, resized_shape, restore_points
 
 STRIDE = 4  # input pixels a feature-map pixel
@@ -127,7 +126,7 @@ def _infer_scale(
     inputs = normalize(images)
     if config.flip:
         inputs = jnp.concatenate([inputs, decoding.mirror_images(inputs)])
-    features, maps = model.apply(variables, inputs)
+    features, maps = cast(Outputs, model.apply(variables, inputs))
     width = features.shape[2]
     swap = model.config.skeleton.mirror_permutation
 
@@ -144,7 +143,8 @@ def _infer_scale(
     coarse = _flat(decoding.read_poses(maps.offset, yx), 2)  # [B or 2B, S * N, K, 2]
     refined = coarse
     if model.config.refinement is not None:
-        refined = coarse - model.apply(variables, features, coarse, _flat(yx, 1), method="refine")
+        delta = model.apply(variables, features, coarse, _flat(yx, 1), method="refine")
+        refined = coarse - cast(jax.Array, delta)
 
     def averaged(poses: jax.Array) -> jax.Array:
         if not config.flip:
@@ -276,7 +276,8 @@ class Predictor:
         Raises:
             InputError: the images do not share a shape, or are more than `batch_size`.
         """
-        shapes = {resized_shape(*x.shape[:2], self.inference.input_size) for x in images}
+        size = self.inference.input_size
+        shapes = {resized_shape(x.shape[0], x.shape[1], size) for x in images}
         if len(shapes) != 1:
             raise InputError(f"a batch takes images of one resized shape, not of {sorted(shapes)}")
         ((height, width),) = shapes
@@ -299,7 +300,7 @@ def cpu_compiler_options() -> dict[str, str]:
 
 
 def _image_poses(poses: PoseSet, shape: tuple[int, int], image_shape: tuple[int, int]) -> Poses:
-    keypoints = poses.keypoints[poses.mask]
+    keypoints = np.asarray(poses.keypoints)[np.asarray(poses.mask)]
     points = restore_points(keypoints[..., :2], shape, image_shape)
-    keypoints = np.concatenate([points, keypoints[..., 2:]], axis=-1)
-    return Poses(keypoints.astype(np.float32), poses.scores[poses.mask])
+    restored = np.concatenate([points, keypoints[..., 2:]], axis=-1)
+    return Poses(restored.astype(np.float32), np.asarray(poses.scores)[np.asarray(poses.mask)])

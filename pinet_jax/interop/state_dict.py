@@ -57,12 +57,15 @@ def to_state_dict(variables: Variables) -> dict[str, np.ndarray]:
     return state
 
 
-def from_state_dict(state: StateDict, config: PINetConfig) -> Variables:
+def from_state_dict(
+    state: StateDict, config: PINetConfig, *, where: str = "the state dict"
+) -> Variables:
     """The variables of a network, from a state dict of the reference or of `to_state_dict`.
 
     Args:
         state: arrays by name; `strip_wrappers` takes care of what training scripts add.
         config: the network that they belong to.
+        where: what to call the state dict in errors, such as its file's name.
 
     Returns:
         float32 NumPy arrays under "params" and "batch_stats".
@@ -71,10 +74,12 @@ def from_state_dict(state: StateDict, config: PINetConfig) -> Variables:
         InputError: entries are missing, unexpected or of another shape; the message lists them.
     """
     entries = list(_entries(abstract_variables(config)))
-    return _fill(state, entries, unexpected=_unexpected(state, entries))
+    return _fill(state, entries, where)
 
 
-def replace_backbone(variables: Variables, state: StateDict, config: PINetConfig) -> Variables:
+def replace_backbone(
+    variables: Variables, state: StateDict, config: PINetConfig, *, where: str = "the state dict"
+) -> Variables:
     """The variables with the backbone of a published ImageNet HRNet.
 
     Args:
@@ -82,6 +87,7 @@ def replace_backbone(variables: Variables, state: StateDict, config: PINetConfig
         state: arrays by name, without the reference's prefix "backbone."; classification layers
             are left out.
         config: the network.
+        where: what to call the state dict in errors, such as its file's name.
 
     Returns:
         New variables.
@@ -95,7 +101,7 @@ def replace_backbone(variables: Variables, state: StateDict, config: PINetConfig
         if not name.startswith(_CLASSIFIER)
     }
     entries = [e for e in _entries(abstract_variables(config)) if e.path[1] == "backbone"]
-    backbone = _fill(prefixed, entries, unexpected=_unexpected(prefixed, entries))
+    backbone = _fill(prefixed, entries, where)
     return {
         collection: {**tree, "backbone": backbone[collection]["backbone"]}
         for collection, tree in variables.items()
@@ -132,7 +138,8 @@ def _unexpected(state: StateDict, entries: Iterable[_Entry]) -> list[str]:
     return [name for name in state if name not in expected and name not in counters]
 
 
-def _fill(state: StateDict, entries: list[_Entry], unexpected: list[str]) -> Variables:
+def _fill(state: StateDict, entries: list[_Entry], where: str) -> Variables:
+    unexpected = _unexpected(state, entries)
     missing = [entry.name for entry in entries if entry.name not in state]
     misshaped = [
         f"{e.name} {tuple(np.shape(state[e.name]))} for {e.shape}"
@@ -141,9 +148,8 @@ def _fill(state: StateDict, entries: list[_Entry], unexpected: list[str]) -> Var
     ]
     if missing or unexpected or misshaped:
         raise InputError(
-            "the weights do not fit the network: "
-            f"missing {_listed(missing)}; unexpected {_listed(unexpected)}; "
-            f"of another shape {_listed(misshaped)}; is it the right config?"
+            f"{where}: does not fit the network; missing {_listed(missing)}; unexpected {_listed(unexpected)}; "
+            f"of another shape {_listed(misshaped)}; is --config the right one?"
         )
     variables: Variables = {}
     for entry in entries:
