@@ -1,0 +1,230 @@
+"""Picture files -> upright uint8 RGB arrays.
+
+JPEGs are decoded by OpenCV, whose pixels the reference's networks were trained on and whose poses
+the golden figures hold; everything else by Pillow. Both take the EXIF orientation from here, so
+that a header's size and the decoded picture never disagree.
+
+Legend for shapes: H rows, W columns of the upright picture.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image
+
+from pinet_jax.errors import InputError
+
+# Formats of pixels alone: Pillow would also run a PostScript interpreter on a file that asks.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
+
+# Common on phones and not decoded here: a folder's must be reported, not passed over.
+_UNREADABLE_SUFFIXES = {".heic", ".heif"}
+
+# Header reading sets Python's warning filters, which all threads share.
+
+_warnings_lock = threading.Lock()
+
+
+def read_image(path: str | Path, *, ignore_orientation: bool = False) -> np.ndarray:
+    """Reads any picture file.
+
+    Transparency is laid over white, 16-bit grey is scaled to 8 bits, an animation gives its first
+    frame. Colour profiles are not applied, as the reference does not.
+
+    Args:
+        path: the file.
+        ignore_orientation: leave the pixels as stored, for datasets whose annotations do so.
+            (A TIFF is always turned: its decoder does it.)
+
+    Returns:
+        uint8 [H, W, 3], RGB, upright.
+
+    Raises:
+        InputError: there is no such file, or it is no picture, damaged, or too large.
+    """
+    path = _checked_file(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return decode_image(data, str(path), ignore_orientation=ignore_orientation)
+
+
+def decode_image(data: bytes, name: str, *, ignore_orientation: bool = False) -> np.ndarray:
+    """Decodes a picture file's bytes; `read_image` says how.
+
+    Args:
+        data: the whole file.
+        name: what error messages call it.
+        ignore_orientation: leave the pixels as stored.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        InputError: it is no picture, damaged, or too large.
+    """
+    picture, orientation = _open(io.BytesIO(data), name)
+    with picture:
+        if picture.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind it
+            pixels = _decode_jpeg(data, name)
+        else:
+            pixels = _decode_with_pillow(picture, name)
+    return pixels if ignore_orientation else np.ascontiguousarray(_upright(pixels, orientation))
+
+
+def image_size(path: str | Path, *, ignore_orientation: bool = False) -> tuple[int, int]:
+    """The (H, W) that `read_image` would return, from the file's header alone.
+
+    Raises:
+        InputError: there is no such file, or its header is no picture's.
+    """
+    path = _checked_file(path)
+    picture, orientation = _open(path, str(path))
+    with picture:
+        width, height = picture.size
+    turned = orientation >= 5 and not ignore_orientation
+    return (width, height) if turned else (height, width)
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """The picture files that a user's list of files and folders names.
+
+    A file stays in its place whatever it is, so that reading it can say what is wrong. A folder is
+    replaced by the pictures directly in it, sorted by name: files that have a picture's suffix
+    or begin like a picture. Hidden files and subfolders are passed over. No file comes twice.
+
+    Raises:
+        InputError: a folder holds no picture, or cannot be read.
+    """
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        for file in _pictures_in(path) if path.is_dir() else [path]:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    try:
+        files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+    pictures = [file for file in files if _looks_like_picture(file)]
+    if not pictures:
+        raise InputError(f"{folder}: no pictures in this folder (subfolders are not searched)")
+    return pictures
+
+
+def _looks_like_picture(file: Path) -> bool:
+    suffixes = {s for s, kind in Image.registered_extensions().items() if kind in FORMATS}
+    if file.suffix.lower() in suffixes | _UNREADABLE_SUFFIXES:
+        return True
+    try:
+        image_size(file)
+    except InputError:
+        return False
+    return True
+
+
+def _checked_file(path: str | Path) -> Path:
+    """Refuses what is no file; reading a pipe or a device could wait for ever."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: a folder, not a picture")
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        if not path.is_file():
+            raise InputError(f"{path}: not a regular file")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty")
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return path
+
+
+def _open(source: Path | BinaryIO, name: str) -> tuple[Image.Image, int]:
+    """Reads a header: Pillow's picture, not decoded yet, and its EXIF orientation, 1 to 8."""
+    # Pillow's warnings (a large picture, a strange tag) would be noise: what matters raises.
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            picture = Image.open(source, formats=FORMATS)
+        except Image.UnidentifiedImageError as error:
+            known = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO"
+            raise InputError(f"{name}: not a picture ({known})") from error
+        except Image.DecompressionBombError as error:
+            limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+            raise InputError(
+                f"{name}: more than {limit:.0f} megapixels; make it smaller first"
+            ) from error
+        except Exception as error:  # parsers of foreign bytes raise anything
+            raise InputError(f"{name}: not a readable picture ({_one_line(error)})") from error
+        return picture, _orientation(picture)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation in what was read with the header; 1, upright, where there is none."""
+    exif = Image.Exif()
+    try:
+        exif.load(picture.info.get("exif", b""))
+        value = exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF does not hurt the pixels
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undoes an EXIF orientation: 5 to 8 are transposed, then rows or columns are reversed."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::rows, ::columns]
+
+
+def _decode_jpeg(data: bytes, name: str) -> np.ndarray:
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise InputError(f"{name}: a damaged picture ({_one_line(error)})") from error
+    if pixels is None:
+        raise InputError(f"{name}: a truncated or damaged JPEG; get the file anew")
+    return pixels
+
+
+def _decode_with_pillow(picture: Image.Image, name: str) -> np.ndarray:
+    try:
+        picture.load()
+        if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
+            return _from_16_bit(np.asarray(picture))
+        if picture.mode in ("I", "F"):
+            raise InputError(f"{name}: 32-bit pixels have no agreed white; save it with 8 or 16")
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            white = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(white, picture)
+        return np.array(picture.convert("RGB"))
+    except InputError:
+        raise
+    except Exception as error:  # decoders of foreign bytes raise anything
+        raise InputError(f"{name}: a damaged picture ({_one_line(error)})") from error
+
+
+def _from_16_bit(grey: np.ndarray) -> np.ndarray:
+    """uint16 (or wider) [H, W] of 0..65535 -> uint8 [H, W, 3]; Pillow's own conversion clips."""
+    grey = np.rint(grey / 257).astype(np.uint8)  # 65535 / 257 = 255
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
