@@ -20,6 +20,7 @@ from pinet_jax.fusion import PoseSet
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.folding import fold_batch_norm
 from pinet_jax.models.pinet import Outputs, PINet, Variables, normalize
+from pinet_jax.models.pose_generation import Maps
 from pinet_jax.resizing import resize, resized_shape, restore_points
 
 STRIDE = 4  # input pixels a feature-map pixel
@@ -140,10 +141,14 @@ def _infer_scale(
     yx = peaks.yx
     if config.flip:
         yx = jnp.concatenate([yx, jnp.stack([yx[..., 0], width - 1 - yx[..., 1]], axis=-1)])
-    coarse = _flat(decoding.read_poses(maps.offset, yx), 2)  # [B or 2B, S * N, K, 2]
-    refined = coarse
+    centers = _flat(yx, 1)  # [B or 2B, S * N, 2]
+    # Offsets are wanted at the peaks alone; with the maps' own unused, XLA leaves them out.
+    there = decoding.take_positions(features, centers)[:, None]
+    offset = cast(Maps, model.apply(variables, there, method="generate")).offset
+    poses = decoding.read_poses(offset.reshape(*yx.shape[:3], -1), yx)
+    coarse = refined = _flat(poses, 2)
     if model.config.refinement is not None:
-        delta = model.apply(variables, features, coarse, _flat(yx, 1), method="refine")
+        delta = model.apply(variables, features, coarse, centers, method="refine")
         refined = coarse - cast(jax.Array, delta)
 
     def averaged(poses: jax.Array) -> jax.Array:
@@ -254,15 +259,26 @@ class Predictor:
         self, images: Sequence[np.ndarray], batch_size: int | None = None
     ) -> list[dict[str, Poses]]:
         """As `predict_batch`, with the poses of every stage: coarse, refined, final."""
-        inputs = self.prepare(images, batch_size)
-        stages = jax.device_get(self._program(self._variables, inputs))
+        shapes = [(image.shape[0], image.shape[1]) for image in images]
+        return self.predict_prepared(self.prepare(images, batch_size), shapes)
+
+    def predict_prepared(
+        self, inputs: Sequence[np.ndarray], image_shapes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Poses]]:
+        """As `predict_stages`, of images that `prepare` resized, in another thread perhaps.
+
+        Args:
+            inputs: from `prepare`.
+            image_shapes: height and width of every image that is no padding.
+        """
+        stages = jax.device_get(self._program(self._variables, list(inputs)))
         shape = inputs[self.inference.scales.index(1.0)].shape[1:3]
         return [
             {
-                name: _image_poses(jax.tree.map(lambda x, i=i: x[i], poses), shape, image.shape[:2])
+                name: _image_poses(jax.tree.map(lambda x, i=i: x[i], poses), shape, image_shape)
                 for name, poses in stages._asdict().items()
             }
-            for i, image in enumerate(images)
+            for i, image_shape in enumerate(image_shapes)
         ]
 
     def prepare(
