@@ -221,7 +221,10 @@ def valid_pixels(record: Record) -> np.ndarray:
     """The record's valid mask, uint8 [H, W]: 1 where labels count, 0 on unlabelled people."""
     if not record["valid_mask"]:
         return np.ones((record["height"], record["width"]), np.uint8)
-    return cv2.imdecode(np.frombuffer(record["valid_mask"], np.uint8), cv2.IMREAD_GRAYSCALE)
+    mask = cv2.imdecode(np.frombuffer(record["valid_mask"], np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise InputError(f"{record['file_name']}: its record's mask is broken; prepare it again")
+    return mask
 
 
 def encode_mask(mask: np.ndarray) -> bytes:

@@ -65,6 +65,11 @@ class Skeleton:
             permutation[left], permutation[right] = right, left
         return tuple(permutation)
 
+    @property
+    def partition_names(self) -> tuple[str, ...]:
+        """What `partition` takes."""
+        return ("center", *(name for name, _ in self.partitions))
+
     def partition(self, name: str) -> Partition:
         """The parts of a partition strategy.
 
