@@ -1,0 +1,85 @@
+"""COCO's keypoint figures, by pycocotools; OCHuman and custom keypoint sets are scored like this.
+
+Legend for shapes: T thresholds, R recall levels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from pinet_jax.evaluation.matching import Matches, match_dataset
+from pinet_jax.evaluation.results import Dataset
+from pinet_jax.skeletons import Skeleton
+
+# In the order of pycocotools' `stats`. By area: medium is 32^2 to 96^2 pixels, large is above.
+_KEYS = ("AP", "AP50", "AP75", "AP_area_medium", "AP_area_large",
+         "AR", "AR50", "AR75", "AR_area_medium", "AR_area_large")  # fmt: skip
+_ORDER = ("AP", "AP50", "AP75", "AR", "AR50", "AR75", *(key for key in _KEYS if "area" in key))
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What is known after scoring one result file.
+
+    Attributes:
+        metrics: figures of record as fractions, by name; None where nobody is there to be found.
+        precision: interpolated precision [T, R] at OKS 0.5, 0.55, ..., 0.95 and recall 0, ..., 1.
+        matches: who was found, image by image.
+    """
+
+    metrics: dict[str, float | None]
+    precision: np.ndarray
+    matches: Matches
+
+
+def evaluate_coco(
+    dataset: Dataset, results: Sequence[dict[str, Any]], skeleton: Skeleton
+) -> Evaluation:
+    """Scores poses as COCO does: area as annotated, the 20 best poses of an image.
+
+    Args:
+        dataset: what `read_annotations` gave.
+        results: what `read_results` gave.
+        skeleton: its sigmas are used.
+
+    Returns:
+        AP, AP50, AP75, AR, AR50, AR75 and AP and AR of people of medium and of large area.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
+        truth = COCO()
+        truth.dataset = copy.deepcopy(dataset)
+        truth.createIndex()
+        # loadRes looks into the first pose, so it cannot read an empty list.
+        poses = truth.loadRes([dict(r) for r in results]) if results else _nothing(dataset)
+        tool = COCOeval(truth, poses, "keypoints")
+        tool.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
+        tool.evaluate()
+        tool.accumulate()
+        tool.summarize()
+    figures = dict(zip(_KEYS, map(defined, tool.stats), strict=True))
+    return Evaluation(
+        metrics={key: figures[key] for key in _ORDER},
+        precision=tool.eval["precision"][:, :, 0, 0, 0],
+        matches=match_dataset(dataset, results, tool.ious),
+    )
+
+
+def defined(figure: float) -> float | None:
+    """The tools write -1 where there is nobody to find."""
+    return float(figure) if figure > -1 else None
+
+
+def _nothing(dataset: Dataset) -> COCO:
+    poses = COCO()
+    poses.dataset = {**copy.deepcopy(dataset), "annotations": []}
+    poses.createIndex()
+    return poses
