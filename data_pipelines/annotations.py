@@ -78,6 +78,12 @@ class Annotations:
         """Faults of whole files: leaving records out does not mend them."""
         return tuple(fault for fault in self.faults if not fault.record)
 
+    def with_people(self) -> Annotations:
+        """The images that have an annotation, and no others."""
+        annotated = tuple(image for image in self.images if self.people[image["id"]])
+        people = {image["id"]: self.people[image["id"]] for image in annotated}
+        return dataclasses.replace(self, images=annotated, people=people)
+
     def to_coco(self) -> dict[str, Any]:
         """The sound records as one COCO-format object."""
         category = {
@@ -404,10 +410,12 @@ def _region_problem(person: dict[str, Any], height: int, width: int) -> Problem 
                 "a polygon has six numbers or more, in pairs, near the image",
             )
         return None
-    size = shape.get("size") if isinstance(shape, dict) else None
+    if not isinstance(shape, dict):
+        return "broken segmentation", "neither polygons nor an RLE"
+    size = shape.get("size")
     if size != [height, width] or not all(type(side) is int for side in size):
-        return "broken segmentation", f"neither polygons nor an RLE of size {[height, width]}"
-    runs = _run_lengths(shape["counts"] if "counts" in shape else None)
+        return "broken segmentation", f"an RLE of size {_shown(size)}, not {[height, width]}"
+    runs = _run_lengths(shape.get("counts"))
     if runs is None or min(runs, default=-1) < 0 or sum(runs) != height * width:
         return "broken segmentation", f"its runs do not fill {height} x {width} pixels"
     return None

@@ -1,12 +1,13 @@
 """Prepared records: what one holds, how it is stored, and random access to it. No TensorFlow.
 
 `pinet-jax prepare` leaves one folder a dataset, `<data_dir>/<dataset>/<version>`, in TFDS's layout
-(ArrayRecord shards of `tf.train.Example`s, so that any TFDS reader opens it too) with three files
+(ArrayRecord shards of `tf.train.Example`s, so that any TFDS reader opens it too) with these files
 beside the shards:
 
     skeleton.json              the keypoint set (`Skeleton.to_json`)
     annotations_<split>.json   the checked COCO-format annotations; evaluation reads them
     index_<split>.npz          a row a record, for filtering and grouping without reading any image
+    left_out_<split>.txt       the faults of what was left out, if anything was
 
 Record i belongs to row i of the index and to `images[i]` of the annotations.
 
@@ -151,6 +152,11 @@ def annotations_name(split: str) -> str:
 def index_name(split: str) -> str:
     """The name of a split's index file."""
     return f"index_{split}.npz"
+
+
+def left_out_name(split: str) -> str:
+    """The name of the list of a split's records that were at fault and left out."""
+    return f"left_out_{split}.txt"
 
 
 def features(num_keypoints: int) -> tfds.features.FeaturesDict:

@@ -1,0 +1,138 @@
+"""What all builders share: checked annotations in, a folder of records out.
+
+A builder's folder holds what `data_pipelines.records` describes. TFDS writes it under a temporary
+name and renames it when everything is there, so that a folder with the right name is whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from data_pipelines import records
+from data_pipelines.annotations import Annotations, is_kept, valid_mask
+from pinet_jax.skeletons import Skeleton
+
+
+class SplitSource(NamedTuple):
+    """Where a split comes from."""
+
+    annotations: tuple[Path, ...]  # read as one
+    images: Path
+
+
+class KeypointBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Builds the records of one dataset.
+
+    Class attributes, by which datasets differ:
+        skeleton: the keypoint set.
+        built_splits: those that the paper's protocol asks for, built by default.
+        cuts_out_unlabelled: whether crowd regions and people without keypoints leave the valid
+            mask; COCO segments them.
+        people_only: splits that leave out images without people, which teach nothing; any other
+            split keeps every image, for an evaluation counts what is found on them.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First."}
+
+    skeleton: Skeleton
+    built_splits: ClassVar[tuple[str, ...]] = ()
+    cuts_out_unlabelled: ClassVar[bool] = False
+    people_only: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, *, splits: Mapping[str, Annotations] | None = None, **kwargs: Any) -> None:
+        """Makes a builder.
+
+        Args:
+            splits: the checked annotations of each split to build; None to read what was built.
+            **kwargs: TFDS's own, `data_dir` above all.
+        """
+        self._splits = dict(splits or {})
+        kwargs.setdefault("file_format", "array_record")
+        super().__init__(**kwargs)
+
+    @staticmethod
+    def sources(data_dir: Path) -> dict[str, SplitSource]:
+        """Where every split of the dataset's own download is, whether it is there or not."""
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"Images with people of {self.skeleton.num_keypoints} keypoints.",
+            features=records.features(self.skeleton.num_keypoints),
+            disable_shuffling=True,  # record i is image i of the annotations
+        )
+
+    def _split_generators(self, _: tfds.download.DownloadManager) -> dict[str, Any]:
+        folder = Path(self.data_path)  # still under its temporary name
+        _write_json(folder / "skeleton.json", self.skeleton.to_json())
+        return {name: self._generate_examples(name, folder) for name in self._splits}
+
+    def _generate_examples(  # type: ignore[override]
+        self, split: str, folder: Path
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        annotations = self._splits[split]
+        if split in self.people_only:
+            annotations = annotations.with_people()
+        _write_beside(folder, split, annotations)
+        bar = tqdm(annotations.images, f"writing {split}", unit="image")
+        for number, image in enumerate(bar):
+            yield number, self._example(image, annotations)
+
+    def _example(self, image: dict[str, Any], annotations: Annotations) -> dict[str, Any]:
+        """A `records.Record`, but with the image's path instead of its bytes: TFDS reads it."""
+        everybody = annotations.people[image["id"]]
+        people = list(filter(is_kept, everybody))
+        boxes = np.array([p["bbox"] for p in people], np.float32).reshape(-1, 4)
+        keypoints = np.array([p["keypoints"] for p in people], np.float32)
+        mask = valid_mask(image, everybody) if self.cuts_out_unlabelled else np.ones(1)
+        assert annotations.image_folder is not None
+        return {
+            "image": str(annotations.image_folder / image["file_name"]),
+            "image_id": image["id"],
+            "file_name": image["file_name"],
+            "height": image["height"],
+            "width": image["width"],
+            "valid_mask": records.encode_mask(mask),
+            "keypoints": keypoints.reshape(-1, self.skeleton.num_keypoints, 3),
+            "boxes": boxes,
+            "area": boxes[:, 2] * boxes[:, 3],
+            "annotation_id": np.array([p["id"] for p in people], np.int64),
+            "crowd_index": float(image.get("crowdIndex", -1)),
+        }
+
+
+def _write_beside(folder: Path, split: str, annotations: Annotations) -> None:
+    """The files beside a split's shards; the list of what was left out, where anything was."""
+    _write_json(folder / records.annotations_name(split), annotations.to_coco())
+    kept = [
+        [p for p in annotations.people[image["id"]] if is_kept(p)] for image in annotations.images
+    ]
+    records.Index(
+        image_id=_integers(image["id"] for image in annotations.images),
+        height=_integers(image["height"] for image in annotations.images),
+        width=_integers(image["width"] for image in annotations.images),
+        people=_integers(len(people) for people in kept),
+        labelled_keypoints=_integers(
+            sum(v > 0 for p in people for v in p["keypoints"][2::3]) for people in kept
+        ),
+    ).save(folder / records.index_name(split))
+    if annotations.faults:
+        lines = [f"{fault}\n" for fault in annotations.faults]
+        (folder / records.left_out_name(split)).write_text("".join(lines))
+
+
+def _integers(values: Iterable[int]) -> np.ndarray:
+    return np.fromiter(values, np.int64)
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content))
