@@ -1,0 +1,376 @@
+"""Prepared records -> batches: sharded by process, resumable from any step, prefetched.
+
+What a batch holds depends on (seed, step) alone: not on when training was interrupted, nor on how
+many processes share it. The samples of a training run are numbered through: sample n belongs to
+epoch n // N, and step s takes the samples s * B .. (s + 1) * B - 1 of all processes together. So
+each epoch sees every record exactly once, a batch may end one epoch and begin the next, and even
+fewer records than a batch has rows fill it. A process takes one of equal, contiguous shares of
+each batch: the shares of all processes, one after another, are the batch.
+
+A thread makes one whole batch at a time, in the batch's own memory. OpenCV lets go of Python's lock
+while it decodes and warps, which is where the time is spent, so threads run side by side.
+
+Legend for shapes: N records, B images of a batch, P people (padded), K keypoints, S the side of
+the input, R = S / 4 that of the maps.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import dataclasses
+import functools
+import os
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypedDict, cast
+
+import cv2
+import jax
+import numpy as np
+import tensorflow as tf
+
+from data_pipelines.augmentation import (
+    Augmentation,
+    draw,
+    random_numbers,
+    warp_area,
+    warp_image,
+    warp_keypoints,
+    warp_mask,
+)
+from data_pipelines.config import DataConfig
+from data_pipelines.records import Index, Record, image_pixels, valid_pixels
+from pinet_jax.errors import InputError
+from pinet_jax.skeletons import Skeleton
+
+STRIDE = 4  # input pixels a map pixel
+NO_IMAGE = -1  # the image id of rows that pad the last batch of an evaluation
+
+_ORDER_STREAM = 0  # tells these random numbers from the augmentation's
+
+
+class Batch(TypedDict):
+    """A process's share of a batch, on the host."""
+
+    image: np.ndarray  # uint8 [B, S, S, 3], RGB
+    keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), map pixels; padded rows all 0
+    area: np.ndarray  # float32 [B, P], input pixels; padded 0
+    valid_mask: np.ndarray  # uint8 [B, R, R]
+    image_id: np.ndarray  # int64 [B]
+
+
+class Records(Protocol):
+    """What is read here of a `data_pipelines.records.Split`."""
+
+    skeleton: Skeleton
+
+    @property
+    def index(self) -> Index:
+        """A row a record."""
+
+    def __getitem__(self, index: int) -> Record:
+        """Reads one record."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which part of every batch a process makes."""
+
+    process_index: int = 0
+    process_count: int = 1
+
+    def rows(self, batch_size: int) -> slice:
+        """This process's rows of a batch of all processes.
+
+        Raises:
+            InputError: the rows cannot be shared equally.
+        """
+        if batch_size < 1 or batch_size % self.process_count:
+            raise InputError(
+                f"batch size {batch_size}: use a multiple of the {self.process_count} process(es)"
+            )
+        count = batch_size // self.process_count
+        return slice(self.process_index * count, (self.process_index + 1) * count)
+
+
+class _Sample(NamedTuple):
+    """What becomes one row of a batch; `random` is None where nothing is augmented."""
+
+    record: int
+    random: Sequence[float] | None
+
+
+def training_batches(
+    records: Records,
+    config: DataConfig,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    share: Share = Share(),
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """Augmented batches without end, the first of them that of `start_step`.
+
+    Args:
+        records: an opened split.
+        config: which records, their augmentation, and the batch's sizes.
+        batch_size: images of all processes together.
+        seed: of order and augmentation, 0 or more.
+        start_step: where to begin; costs nothing, and later batches are as if begun with 0.
+        share: which rows of every batch this process makes.
+        workers: threads; as many as this process may use cores if None.
+
+    Raises:
+        InputError: no record is left to train on, a record has more people than the batch has
+            room for, or is broken; the processes cannot share the batch.
+    """
+    chosen = training_records(records.index, config)
+    rows = share.rows(batch_size)
+
+    def plan(step: int) -> list[_Sample]:
+        epochs, places = sample_order(len(chosen), batch_size, seed, step)
+        pairs = zip(epochs[rows].tolist(), chosen[places[rows]].tolist(), strict=True)
+        return [_Sample(record, random_numbers(seed, epoch, record)) for epoch, record in pairs]
+
+    steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
+    return _stream(_BatchMaker(records, config, plan, rows.stop - rows.start), steps, workers)
+
+
+def evaluation_batches(
+    records: Records,
+    config: DataConfig,
+    *,
+    batch_size: int,
+    share: Share = Share(),
+    workers: int | None = None,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Every record once, in order, as it is: the whole image, upright, in the input's middle.
+
+    All processes get equally many batches; missing images of the last one are black.
+
+    Args:
+        records: an opened split.
+        config: the batch's sizes.
+        batch_size: images of all processes together.
+        share: which rows of every batch this process makes.
+        workers: threads; as many as this process may use cores if None.
+
+    Returns:
+        Batches, each with a mask, bool [B]: False in rows that pad the last batch.
+
+    Raises:
+        InputError: as `training_batches`.
+    """
+    count = len(records.index.image_id)
+    _check_people(records.index, np.arange(count), config.max_people)
+    rows = share.rows(batch_size)
+
+    def plan(step: int) -> list[_Sample]:
+        places = range(step * batch_size, (step + 1) * batch_size)[rows]
+        return [_Sample(place, None) for place in places if place < count]
+
+    steps = tf.data.Dataset.range(-(-count // batch_size))
+    batches = _stream(_BatchMaker(records, config, plan, rows.stop - rows.start), steps, workers)
+    return ((batch, batch["image_id"] != NO_IMAGE) for batch in batches)
+
+
+def prefetch_to_device(
+    batches: Iterable[Batch], sharding: jax.sharding.Sharding, *, depth: int = 2
+) -> Iterator[tuple[dict[str, jax.Array], np.ndarray]]:
+    """Sends batches ahead of their use, so that the device need not wait for the bus.
+
+    Args:
+        batches: of this process.
+        sharding: of a batch's first axis over all devices of all processes.
+        depth: batches on their way.
+
+    Returns:
+        Pairs of what the device has (all but the image ids) and the image ids of this process's
+        rows, int64 [B], which stay on the host.
+    """
+    on_their_way: collections.deque[tuple[dict[str, jax.Array], np.ndarray]] = collections.deque()
+    for batch in batches:
+        rest = dict(batch)
+        image_ids = cast(np.ndarray, rest.pop("image_id"))
+        sent = jax.tree.map(
+            functools.partial(jax.make_array_from_process_local_data, sharding), rest
+        )
+        on_their_way.append((sent, image_ids))
+        if len(on_their_way) > depth:
+            yield on_their_way.popleft()
+    yield from on_their_way
+
+
+def training_records(index: Index, config: DataConfig) -> np.ndarray:
+    """The numbers of the records that are trained on, int64.
+
+    Raises:
+        InputError: there is none, or one of them has more people than `config.max_people`.
+    """
+    chosen = np.flatnonzero(index.labelled_keypoints >= config.min_keypoints)
+    if len(chosen) == 0:
+        raise InputError(
+            f"{config.dataset}, split {config.train_split}: no image has min_keypoints = "
+            f"{config.min_keypoints} labelled keypoints; lower it or prepare other data"
+        )
+    _check_people(index, chosen, config.max_people)
+    return chosen
+
+
+def first_step(epoch: int, num_records: int, batch_size: int) -> int:
+    """The first step whose batch begins in `epoch` or later."""
+    return -(-epoch * num_records // batch_size)
+
+
+def sample_order(
+    num_records: int, batch_size: int, seed: int, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The epoch and the record of each of a step's samples, int64 [B] both."""
+    numbers = step * batch_size + np.arange(batch_size)
+    epochs, places = np.divmod(numbers, num_records)
+    records = np.empty_like(places)
+    for epoch in np.unique(epochs):
+        now = epochs == epoch
+        records[now] = _epoch_order(num_records, seed, int(epoch))[places[now]]
+    return epochs, records
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch_order(num_records: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of the records. By sorting: NumPy may change how it shuffles, not `random`."""
+    numbers = np.random.default_rng((_ORDER_STREAM, seed, epoch)).random(num_records)
+    return np.argsort(numbers, kind="stable")
+
+
+def _check_people(index: Index, chosen: np.ndarray, max_people: int) -> None:
+    people = index.people[chosen]
+    if people.max(initial=0) > max_people:
+        worst = int(people.argmax())
+        raise _too_many(int(index.image_id[chosen[worst]]), int(people[worst]), max_people)
+
+
+def _too_many(image_id: int, people: int, max_people: int) -> InputError:
+    return InputError(
+        f"image {image_id}: {people} people, but max_people is {max_people}; set it to the most "
+        "people of an image"
+    )
+
+
+class _BatchMaker:
+    """Reads, decodes and augments the samples of a step; safe to call from many threads."""
+
+    def __init__(
+        self,
+        records: Records,
+        config: DataConfig,
+        plan: Callable[[int], list[_Sample]],
+        rows: int,
+    ) -> None:
+        """Args: where to read, what to make, the samples of a step, at most so many."""
+        self._records = records
+        self._config = config
+        self._plan = plan
+        self._rows = rows
+        self.error: Exception | None = None
+
+    def __call__(self, step: int) -> tuple[np.ndarray, ...]:
+        """The arrays of a `Batch`, in its order."""
+        try:
+            batch = self._empty()
+            for row, sample in enumerate(self._plan(int(step))):
+                self._fill(batch, row, sample)
+        except Exception as error:
+            self.error = error  # TensorFlow would keep no more than its text
+            raise
+        return tuple(batch.values())  # type: ignore[arg-type]
+
+    def _empty(self) -> Batch:
+        rows, size, people = self._rows, self._config.input_size, self._config.max_people
+        keypoints = self._records.skeleton.num_keypoints
+        return Batch(
+            image=np.zeros((rows, size, size, 3), np.uint8),
+            keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
+            area=np.zeros((rows, people), np.float32),
+            valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
+            image_id=np.full(rows, NO_IMAGE, np.int64),
+        )
+
+    def _fill(self, batch: Batch, row: int, sample: _Sample) -> None:
+        """Makes one row of the batch."""
+        record = self._records[sample.record]
+        people = len(record["area"])
+        if people > self._config.max_people:
+            raise _too_many(record["image_id"], people, self._config.max_people)
+        pixels = image_pixels(record)
+        height, width = pixels.shape[:2]
+        if sample.random is None:
+            augmentation = Augmentation(scale=max(height, width) / min(height, width))
+        else:
+            augmentation = draw(self._config.augmentation, height, width, sample.random)
+
+        size = self._config.input_size
+        warp_image(pixels, augmentation, size, out=batch["image"][row])
+        batch["valid_mask"][row] = warp_mask(valid_pixels(record), augmentation, size // STRIDE)
+        batch["keypoints"][row, :people] = warp_keypoints(
+            record["keypoints"],
+            augmentation,
+            height,
+            width,
+            size // STRIDE,
+            self._records.skeleton.mirror_permutation,
+        )
+        batch["area"][row, :people] = warp_area(record["area"], augmentation, height, width, size)
+        batch["image_id"][row] = record["image_id"]
+
+
+def _stream(maker: _BatchMaker, steps: tf.data.Dataset, workers: int | None) -> Iterator[Batch]:
+    """The batches of steps, in order, made ahead by threads."""
+    workers = workers or _usable_cores()
+    for kind in ("GPU", "TPU"):  # TensorFlow would take all of the accelerator's memory
+        tf.config.set_visible_devices([], kind)
+    cv2.setNumThreads(1)  # the workers are as many as the cores already
+    types = (tf.uint8, tf.float32, tf.float32, tf.uint8, tf.int64)
+    names = tuple(Batch.__annotations__)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = workers
+    dataset = (
+        steps.map(
+            lambda step: tf.numpy_function(maker, [step], types),
+            num_parallel_calls=workers,
+            deterministic=True,
+        )
+        .prefetch(1)
+        .with_options(options)
+    )
+
+    def batches() -> Generator[Batch]:
+        try:
+            for arrays in dataset.as_numpy_iterator():
+                yield cast(Batch, dict(zip(names, arrays, strict=True)))
+        except tf.errors.OpError as error:
+            raise (maker.error or error) from None
+
+    stream = batches()
+    _open_streams.add(stream)
+    return stream
+
+
+# A thread of TensorFlow that calls Python while the interpreter shuts down aborts the process:
+# closing a stream waits for its threads.
+_open_streams: weakref.WeakSet[Generator[Batch]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_streams() -> None:
+    for stream in list(_open_streams):
+        stream.close()
+
+
+def _usable_cores() -> int:
+    """The cores of this process: a cluster's job often has fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
