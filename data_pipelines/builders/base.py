@@ -27,7 +27,7 @@ class SplitSource(NamedTuple):
     images: Path
 
 
-class KeypointBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class KeypointBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Builds the records of one dataset.
 
     Class attributes, by which datasets differ:
@@ -40,6 +40,7 @@ class KeypointBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    url_infos: ClassVar[dict[str, Any]] = {}  # nothing is downloaded, no checksums to look up
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First."}
 
     skeleton: Skeleton
@@ -76,9 +77,7 @@ class KeypointBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         _write_json(folder / "skeleton.json", self.skeleton.to_json())
         return {name: self._generate_examples(name, folder) for name in self._splits}
 
-    def _generate_examples(  # type: ignore[override]
-        self, split: str, folder: Path
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, split: str, folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         annotations = self._splits[split]
         if split in self.people_only:
             annotations = annotations.with_people()

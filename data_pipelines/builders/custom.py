@@ -13,7 +13,7 @@ from pinet_jax.skeletons import Skeleton
 _PREFIX = "person_keypoints_"
 
 
-class Custom(KeypointBuilder, skip_registration=True):
+class Custom(KeypointBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A set that goes by the name and has the keypoints it is given."""
 
     cuts_out_unlabelled = True
