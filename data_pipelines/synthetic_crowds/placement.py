@@ -1,0 +1,196 @@
+"""Where people stand, so that their boxes overlap as much as is wanted.
+
+People are placed one after another. For each, many places, sizes and poses are drawn, and the one
+is taken that brings the mean overlap of all so far closest to the wanted one.
+
+Legend for shapes: P people at most, C bodies to choose from for each, K candidates.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+CANDIDATES = 256
+
+
+class Places(NamedTuple):
+    """Where people are.
+
+    Attributes:
+        body: int32 [P], which of the C bodies.
+        scale: float32 [P], pixels a body height.
+        hips: float32 [P, 2], the body's origin in pixels.
+        box: float32 [P, 4], x0, y0, x1, y1, inside the picture.
+    """
+
+    body: jax.Array
+    scale: jax.Array
+    hips: jax.Array
+    box: jax.Array
+
+
+def pairwise_iou(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Intersection over union of boxes x0, y0, x1, y1: [N, 4], [M, 4] -> float32 [N, M]."""
+    low = jnp.maximum(a[:, None, :2], b[None, :, :2])
+    high = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
+    total = _area(a)[:, None] + _area(b)[None] - shared
+    return shared / jnp.maximum(total, 1e-6)
+
+
+def mean_box_iou(boxes: jax.Array, present: jax.Array) -> jax.Array:
+    """The mean over people of the largest IoU of one's box with another's, float32 [].
+
+    Args:
+        boxes: float32 [P, 4], x0, y0, x1, y1.
+        present: bool [P].
+    """
+    iou = _others(pairwise_iou(boxes, boxes), present)
+    return jnp.sum(jnp.max(iou, axis=1)) / jnp.maximum(jnp.sum(present), 1)
+
+
+def _others(iou: jax.Array, present: jax.Array) -> jax.Array:
+    """A square matrix of IoUs without oneself and without those who are absent."""
+    pair = present[:, None] & present[None] & ~jnp.eye(present.shape[0], dtype=bool)
+    return jnp.where(pair, iou, 0.0)
+
+
+def _area(boxes: jax.Array) -> jax.Array:
+    return jnp.prod(jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=-1)
+
+
+def place_people(
+    key: jax.Array,
+    bodies: jax.Array,
+    heights: jax.Array,
+    count: jax.Array,
+    overlap: jax.Array,
+    size: int,
+) -> Places:
+    """Places people in a square picture.
+
+    Args:
+        key: random key.
+        bodies: float32 [P, C, 4], their boxes in body heights about the hips.
+        heights: float32 [P, C], sizes of the people among each other.
+        count: int32 [], how many of the P there are.
+        overlap: float32 [], wanted mean box IoU.
+        size: side of the picture in pixels.
+    """
+    people = bodies.shape[0]
+    scene_key, key = jax.random.split(key)
+    common = _sample_scene(scene_key, count, overlap, size)
+    start = Places(
+        jnp.zeros(people, jnp.int32),
+        jnp.ones(people, jnp.float32),
+        jnp.zeros((people, 2), jnp.float32),
+        jnp.zeros((people, 4), jnp.float32),
+    )
+
+    def place(person: jax.Array, places: Places) -> Places:
+        person_key = jax.random.fold_in(key, person)
+        candidates = _draw_candidates(
+            person_key, bodies[person], heights[person], places.box, person, common, size
+        )
+        cost = _cost(person_key, candidates, places.box, person, overlap, size)
+        best = jnp.argmin(cost)
+        chosen = jax.tree.map(lambda part: part[best], candidates)
+        chosen = chosen._replace(box=jnp.clip(chosen.box, 0.0, float(size)))
+        return jax.tree.map(lambda all_, one: all_.at[person].set(one), places, chosen)
+
+    return jax.lax.fori_loop(0, people, place, start)
+
+
+class _Scene(NamedTuple):
+    """How large people are: `height` pixels at a ground line at `ground`, more below it."""
+
+    height: jax.Array
+    growth: jax.Array
+    ground: jax.Array
+
+
+def _sample_scene(key: jax.Array, count: jax.Array, overlap: jax.Array, size: int) -> _Scene:
+    keys = jax.random.split(key, 3)
+    crowd = count.astype(jnp.float32) ** -(0.42 - 0.35 * overlap)
+    return _Scene(
+        height=size * crowd * jax.random.uniform(keys[0], minval=0.62, maxval=1.2),
+        growth=jax.random.uniform(keys[1], minval=0.1, maxval=1.5) / size,
+        ground=size * jax.random.uniform(keys[2], minval=0.78, maxval=1.02),
+    )
+
+
+def _draw_candidates(
+    key: jax.Array,
+    bodies: jax.Array,
+    heights: jax.Array,
+    placed: jax.Array,
+    person: jax.Array,
+    scene: _Scene,
+    size: int,
+) -> Places:
+    """K places for one person: half of them anywhere, half beside somebody; boxes not clipped."""
+    keys = jax.random.split(key, 7)
+    body = jnp.arange(CANDIDATES) % bodies.shape[0]
+    shape, height = bodies[body], heights[body]  # [K, 4], [K]
+
+    anchor = placed[jax.random.randint(keys[0], (CANDIDATES,), 0, jnp.maximum(person, 1))]
+    beside = jax.random.bernoulli(keys[1], 0.6, (CANDIDATES,)) & (person > 0)
+    step = jax.random.uniform(keys[2], (CANDIDATES,), minval=-1.0, maxval=1.0)
+    step = 1.3 * step * jnp.abs(step) * (anchor[:, 2] - anchor[:, 0])
+    anywhere = size * jax.random.uniform(keys[3], (CANDIDATES,), minval=0.02, maxval=0.98)
+    x = jnp.where(beside, 0.5 * (anchor[:, 0] + anchor[:, 2]) + step, anywhere)
+
+    spread = 0.06 + 0.12 * jax.random.uniform(keys[4], (CANDIDATES,))
+    wobble = size * spread * jax.random.normal(keys[5], (CANDIDATES,))
+    near = anchor[:, 3] + 0.35 * wobble
+    ground = jnp.where(beside, near, scene.ground + wobble)
+    ground = jnp.minimum(ground, 1.25 * size)
+    scale = scene.height * jnp.exp(scene.growth * (ground - scene.ground)) * height
+    fitting = (anchor[:, 3] - anchor[:, 1]) / (shape[:, 3] - shape[:, 1])
+    scale = jnp.where(beside & jax.random.bernoulli(keys[6], 0.6, (CANDIDATES,)), fitting, scale)
+    scale = jnp.clip(scale, 0.16 * size, 1.5 * size)
+
+    hips = jnp.stack(
+        [x - 0.5 * (shape[:, 0] + shape[:, 2]) * scale, ground - shape[:, 3] * scale], axis=-1
+    )
+    box = shape * scale[:, None] + jnp.tile(hips, (1, 2))
+    return Places(body, scale, hips, box)
+
+
+def _cost(
+    key: jax.Array,
+    candidates: Places,
+    placed: jax.Array,
+    person: jax.Array,
+    overlap: jax.Array,
+    size: int,
+) -> jax.Array:
+    """How far each candidate is from what is wanted, float32 [K]."""
+    inside = jnp.clip(candidates.box, 0.0, float(size))
+    present = jnp.arange(placed.shape[0]) < person
+    before = jnp.max(_others(pairwise_iou(placed, placed), present), axis=1)  # [P]
+    iou = jnp.where(present[None], pairwise_iou(inside, placed), 0.0)  # [K, P]
+    others = jnp.sum(jnp.maximum(before[None], iou), axis=1)
+    mean = (others + jnp.max(iou, axis=1)) / jnp.maximum(person + 1, 2)
+    miss = jnp.where(person > 0, jnp.abs(mean - overlap), 0.0)
+
+    # Most people are inside the picture, and some are cut by its edge.
+    area = _area(inside)
+    cut = 1.0 - area / jnp.maximum(_area(candidates.box), 1e-6)
+    cut_key, noise_key = jax.random.split(jax.random.fold_in(key, 1))
+    allowed = jnp.maximum(jax.random.uniform(cut_key, minval=-0.9, maxval=0.45), 0.0)
+    cut_cost = 2.0 * jnp.maximum(cut - allowed, 0.0) + 4.0 * jnp.maximum(cut - 0.6, 0.0)
+
+    # Nobody disappears wholly behind somebody larger.
+    contained = jnp.where(
+        present[None],
+        iou * (1.0 + area[:, None] / jnp.maximum(_area(placed), 1.0)[None]) / (1.0 + iou),
+        0.0,
+    )
+    lost = jnp.max(contained, axis=1) > 0.97
+    lost_cost = jnp.where(lost, 0.1 * (1.0 - overlap), 0.0)
+    noise = jax.random.uniform(noise_key, miss.shape, maxval=0.015)
+    return miss + cut_cost + lost_cost + noise
