@@ -40,7 +40,7 @@ class Record(TypedDict):
     file_name: str  # relative to the dataset's image folder
     height: int
     width: int
-    valid_mask: bytes  # PNG of a uint8 [H, W], 1 where labels count; empty: the whole image
+    valid_mask: bytes  # 1-bit PNG [H, W], white where labels count; empty: the whole image
     keypoints: np.ndarray  # float32 [P, K, 3]: x, y, v
     boxes: np.ndarray  # float32 [P, 4]: x, y, width, height
     area: np.ndarray  # float32 [P]: box width x height
@@ -173,7 +173,7 @@ def features(num_keypoints: int) -> tfds.features.FeaturesDict:
             "file_name": tfds.features.Text(),
             "height": array(np.int64),
             "width": array(np.int64),
-            "valid_mask": tfds.features.Text(doc="PNG of a 0/1 mask; empty: the whole image"),
+            "valid_mask": tfds.features.Text(doc="1-bit PNG mask; empty: the whole image"),
             "keypoints": array(np.float32, None, num_keypoints, 3),
             "boxes": array(np.float32, None, 4),
             "area": array(np.float32, None),
@@ -216,11 +216,11 @@ def image_pixels(record: Record) -> np.ndarray:
     Raises:
         InputError: the image does not decode.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(record["image"], np.uint8), flags)
     if pixels is None:
         raise InputError(f"{record['file_name']}: its record's image is broken; prepare it again")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels
 
 
 def valid_pixels(record: Record) -> np.ndarray:
@@ -230,12 +230,15 @@ def valid_pixels(record: Record) -> np.ndarray:
     mask = cv2.imdecode(np.frombuffer(record["valid_mask"], np.uint8), cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise InputError(f"{record['file_name']}: its record's mask is broken; prepare it again")
-    return mask
+    return (mask > 0).astype(np.uint8)
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
     """A uint8 0/1 mask [H, W] -> the record's `valid_mask`."""
-    return b"" if mask.all() else cv2.imencode(".png", mask)[1].tobytes()
+    if mask.all():
+        return b""
+    # With 8 bits a pixel, decoding the mask would take half as long as decoding the image.
+    return cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
 
 
 def _array_records(folder: Path, split: str) -> Any:
