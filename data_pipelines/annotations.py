@@ -343,7 +343,8 @@ def _checked_images(
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         checks = pool.map(check, entries)
-        bar = tqdm(checks, "checking images", len(entries), unit="image", disable=not progress)
+        title = f"checking {entries[0].file.name}" if entries else None
+        bar = tqdm(checks, title, len(entries), unit="image", disable=not progress)
         yield from zip(entries, bar, strict=True)
 
 

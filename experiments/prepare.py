@@ -189,17 +189,11 @@ def _refuse(checked: Mapping[str, Annotations], skip_bad: bool) -> None:
             f"{count} fault(s), listed above; mend the files, or leave these records out with "
             "--skip-bad"
         )
-    for split, found in checked.items():
-        if not found.images:
-            raise InputError(f"split {split}: no sound image is left")
 
 
 def _build(
     make_builder: Callable[..., KeypointBuilder], checked: Mapping[str, Annotations], out: Path
 ) -> None:
-    import tensorflow_datasets as tfds
-
-    tfds.disable_progress_bar()  # the builder shows its own, one line a split
     builder = make_builder(data_dir=out, splits=checked)
     folder = Path(builder.data_path)
     try:

@@ -7,7 +7,8 @@ name and renames it when everything is there, so that a folder with the right na
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,7 +18,12 @@ from tqdm import tqdm
 
 from data_pipelines import records
 from data_pipelines.annotations import Annotations, is_kept, valid_mask
+from pinet_jax.errors import InputError
 from pinet_jax.skeletons import Skeleton
+
+RECORDS_PER_SHARD = 1024  # about 170 MB of COCO's images
+
+Example = tuple[int, dict[str, Any]]  # the record's number, its fields
 
 
 class SplitSource(NamedTuple):
@@ -27,7 +33,7 @@ class SplitSource(NamedTuple):
     images: Path
 
 
-class KeypointBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class KeypointBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Builds the records of one dataset.
 
     Class attributes, by which datasets differ:
@@ -72,19 +78,40 @@ class KeypointBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             disable_shuffling=True,  # record i is image i of the annotations
         )
 
-    def _split_generators(self, _: tfds.download.DownloadManager) -> dict[str, Any]:
+    def _shard_iterators_per_split(self, _: tfds.download.DownloadManager) -> dict[str, list[Any]]:
         folder = Path(self.data_path)  # still under its temporary name
         _write_json(folder / "skeleton.json", self.skeleton.to_json())
-        return {name: self._generate_examples(name, folder) for name in self._splits}
+        splits = {name: self._written(name) for name in self._splits}
+        for name, split in splits.items():
+            _write_beside(folder, name, split)
+        bar = tqdm(
+            desc="writing records",
+            total=sum(len(split.images) for split in splits.values()),
+            unit="image",
+        )
+        return {name: self._shards(split, bar) for name, split in splits.items()}
 
-    def _generate_examples(self, split: str, folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _written(self, split: str) -> Annotations:
+        """What is written of a split."""
         annotations = self._splits[split]
         if split in self.people_only:
             annotations = annotations.with_people()
-        _write_beside(folder, split, annotations)
-        bar = tqdm(annotations.images, f"writing {split}", unit="image")
-        for number, image in enumerate(bar):
-            yield number, self._example(image, annotations)
+        if not annotations.images:
+            raise InputError(f"split {split}: no sound image is left to build it from")
+        return annotations
+
+    def _shards(self, annotations: Annotations, bar: tqdm) -> list[Callable[[], Iterator[Example]]]:
+        """A generator of examples for each shard, in order."""
+
+        def examples(start: int) -> Iterator[Example]:
+            images = annotations.images[start : start + RECORDS_PER_SHARD]
+            for number, image in enumerate(images, start):
+                yield number, self._example(image, annotations)
+                bar.update()
+            if bar.n == bar.total:
+                bar.close()
+
+        return [partial(examples, s) for s in range(0, len(annotations.images), RECORDS_PER_SHARD)]
 
     def _example(self, image: dict[str, Any], annotations: Annotations) -> dict[str, Any]:
         """A `records.Record`, but with the image's path instead of its bytes: TFDS reads it."""

@@ -1,0 +1,250 @@
+"""`pinet-jax statistics`: how crowded and how occluded a dataset is, as table, JSON and plot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+from data_pipelines import records
+from data_pipelines.annotations import Annotations, is_kept, read_annotations
+from pinet_jax.errors import InputError
+from pinet_jax.evaluation.crowding import BIN_EDGES, Crowding, crowding
+from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PEOPLE_BINS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20)  # the last one is open
+INK, QUIET = "#22303c", "#8895a1"
+BLUE, LIGHT, PALE = "#2f6f9f", "#9cc3de", "#e3e8ec"
+
+
+def main(
+    source: Annotated[str, tyro.conf.Positional],
+    *,
+    out: Path,
+    splits: tuple[str, ...] = (),
+    skeleton: str = "coco",
+    data_dir: Path | None = None,
+) -> None:
+    """Counts a dataset's people, crowding and occlusion.
+
+    Prints a table and writes statistics_SPLIT.json and statistics_SPLIT.png: people per image, mean
+    box IoU (each person's largest IoU with another, averaged over an image's people), crowdIndex,
+    visibility of each keypoint, and for each way to part the body the share of parts without a
+    visible keypoint (the paper's figure 3). People without any labelled keypoint do not count.
+
+    Args:
+        source: a prepared dataset's name or folder, or any annotation file in COCO's format.
+        out: the folder to write to.
+        splits: of a prepared dataset; by default all of them.
+        skeleton: of an annotation file: coco, crowdpose, or a skeleton file.
+        data_dir: where prepared datasets are; by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    """
+    for name, split in _sources(source, splits, skeleton, data_dir):
+        figures = count(split)
+        print(table(name, figures, split.skeleton))
+        out.mkdir(parents=True, exist_ok=True)
+        stem = out / f"statistics_{name}"
+        content = {"source": source, "split": name, **figures.to_json(split.skeleton)}
+        stem.with_name(f"{stem.name}.json").write_text(json.dumps(content, indent=2) + "\n")
+        picture = stem.with_name(f"{stem.name}.png")
+        plot(name, figures, split.skeleton).savefig(picture, dpi=150)
+        print(f"written: {picture} and .json\n")
+
+
+def count(annotations: Annotations) -> Crowding:
+    """The figures of a split's sound records; crowd regions are not people."""
+    num_keypoints = annotations.skeleton.num_keypoints
+
+    def images() -> Iterator[tuple[np.ndarray, np.ndarray, float | None]]:
+        for image in annotations.images:
+            people = list(filter(is_kept, annotations.people[image["id"]]))
+            boxes = np.array([p["bbox"] for p in people], np.float64).reshape(-1, 4)
+            keypoints = np.array([p["keypoints"] for p in people], np.float64)
+            yield boxes, keypoints.reshape(-1, num_keypoints, 3), image.get("crowdIndex")
+
+    return crowding(images(), annotations.skeleton)
+
+
+def _sources(
+    source: str, splits: tuple[str, ...], skeleton: str, data_dir: Path | None
+) -> Iterator[tuple[str, Annotations]]:
+    """Named annotations: of every split, or of the one file."""
+    if source.endswith(".json"):
+        yield Path(source).stem, _read(Path(source), _skeleton(skeleton))
+        return
+    folder = records.dataset_folder(source, data_dir)
+    there = sorted(file.stem.removeprefix("index_") for file in folder.glob("index_*.npz"))
+    for split in splits or there:
+        if split not in there:
+            raise InputError(f"--splits {split}: {folder} has {', '.join(there)}")
+        file = folder / records.annotations_name(split)
+        yield split, _read(file, Skeleton.from_json(folder / "skeleton.json"))
+
+
+def _skeleton(name: str) -> Skeleton:
+    known = {"coco": COCO_17, "crowdpose": CROWDPOSE_14}
+    return known[name] if name in known else Skeleton.from_json(name)
+
+
+def _read(file: Path, skeleton: Skeleton) -> Annotations:
+    annotations = read_annotations([file], skeleton)
+    if annotations.unreadable:
+        raise InputError(f"{annotations.unreadable[0]}; is --skeleton right?")
+    if not annotations.images:
+        raise InputError(f"{file}: has no sound image")
+    if annotations.faults:
+        print(
+            f"{file}: {len(annotations.faults)} fault(s), left out; the first: "
+            f"{annotations.faults[0]}",
+            file=sys.stderr,
+        )
+    return annotations
+
+
+def table(name: str, figures: Crowding, skeleton: Skeleton) -> str:
+    """The figures as text for a terminal."""
+    people_counts, people_labels = _people_histogram(figures)
+    index = "crowdIndex" if figures.crowd_index_known else "crowdIndex, computed"
+    tenths = [f"{tenth / 10:.1f}-" for tenth in range(10)]
+    rows: list[str | None] = [
+        f"{name}: {figures.images} images, {figures.people} people",
+        "",
+        _row("people", people_labels),
+        _row("  images with so many", people_counts),
+        "",
+        _row("images with a value of", [*tenths, "mean"]),
+        _row("  mean box IoU", _tenths(figures.box_iou)),
+        _row(f"  {index}", _tenths(figures.crowd_index)),
+        "",
+        _row("keypoints, % of people", ["visible", "hidden", "none"]),
+    ]
+    shares = _percent_visibility(figures)
+    for keypoint, (none, hidden, visible) in zip(skeleton.keypoints, shares, strict=True):
+        rows.append(_row(f"  {keypoint}", [f"{v:.1f}" for v in (visible, hidden, none)]))
+    rows += [_never_visible(figures, skeleton)]
+    rows += ["", _row("parts, % with no keypoint", ["visible", "at all"])]
+    for partition, share in figures.hidden_parts.items():
+        unlabelled = figures.unlabelled_parts[partition]
+        rows.append(_row(f"  {partition}", [f"{100 * share:.1f}", f"{100 * unlabelled:.1f}"]))
+    return "\n".join(row for row in rows if row is not None)
+
+
+def _never_visible(figures: Crowding, skeleton: Skeleton) -> str | None:
+    """A word on keypoints whose v says little: CrowdPose's heads and necks all have v = 1."""
+    _, hidden, visible = figures.visibility.T
+    names = [skeleton.keypoints[k] for k in np.flatnonzero((hidden > 0) & (visible == 0))]
+    return f"  (never marked visible: {', '.join(names)})" if names else None
+
+
+def _row(label: str, cells: list[str] | list[int]) -> str:
+    return f"{label:<29}" + "".join(f"{cell!s:>8}" for cell in cells)
+
+
+def _people_histogram(figures: Crowding) -> tuple[list[int], list[str]]:
+    edges = [*PEOPLE_BINS, np.inf]
+    counts, _ = np.histogram(figures.people_per_image, edges)
+    labels = [
+        f"{low}" if high == low + 1 else f"{low}-{high - 1:.0f}" if high < np.inf else f"{low}+"
+        for low, high in zip(PEOPLE_BINS, edges[1:], strict=True)
+    ]
+    return counts.tolist(), labels
+
+
+def _tenths(values: np.ndarray) -> list[str]:
+    counts, _ = np.histogram(values, np.linspace(0, 1, 11))
+    return [*map(str, counts), f"{values.mean():.3f}" if len(values) else "-"]
+
+
+def _percent_visibility(figures: Crowding) -> np.ndarray:
+    """[K, 3]: the per cent of people whose keypoint has v = 0, 1, 2."""
+    return 100 * figures.visibility / max(figures.people, 1)
+
+
+def plot(name: str, figures: Crowding, skeleton: Skeleton) -> Figure:
+    """The figures as one page of charts."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    page = Figure(
+        figsize=(14, 9.2),
+        layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15, hspace=0.05, wspace=0.02),
+    )
+    page.suptitle(
+        f"{name}: {figures.images:,} images, {figures.people:,} people",
+        x=0.02, ha="left", fontsize=15, color=INK, fontweight="bold",
+    )  # fmt: skip
+    top: list[Any] = ["people"] * 4 + ["overlap"] * 4 + ["index"] * 4
+    bottom: list[Any] = ["visibility"] * 7 + ["parts"] * 5
+    charts = page.subplot_mosaic([top, bottom], height_ratios=(1, 1.35))
+    _plot_people(charts["people"], figures)
+    _plot_shares(charts["overlap"], "Mean IoU of people's boxes", figures.box_iou)
+    source = "" if figures.crowd_index_known else " (computed)"
+    _plot_shares(charts["index"], f"crowdIndex{source}", figures.crowd_index)
+    _plot_visibility(charts["visibility"], figures, skeleton)
+    _plot_parts(charts["parts"], figures)
+    return page
+
+
+def _plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
+    """What all charts have in common: no frame, a quiet grid."""
+    axes.set_title(title, loc="left", fontsize=11.5, color=INK, pad=10)
+    axes.set_xlabel(x_label, color=QUIET, fontsize=9.5)
+    axes.set_ylabel(y_label, color=QUIET, fontsize=9.5)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=PALE)
+
+
+def _plot_people(axes: Axes, figures: Crowding) -> None:
+    counts, labels = _people_histogram(figures)
+    _plain(axes, f"People per image (mean {figures.people_per_image.mean():.2f})", "", "images")
+    axes.bar(labels, counts, color=BLUE, width=0.85)
+    axes.tick_params(axis="x", rotation=35)
+
+
+def _plot_shares(axes: Axes, title: str, values: np.ndarray) -> None:
+    _plain(axes, f"{title} (mean {values.mean():.2f})", "", "images")
+    axes.hist(values.clip(0, 1), list(BIN_EDGES), color=BLUE, rwidth=0.88)
+    axes.axvline(values.mean(), color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_xlim(0, 1)
+
+
+def _plot_visibility(axes: Axes, figures: Crowding, skeleton: Skeleton) -> None:
+    none, hidden, visible = _percent_visibility(figures).T
+    labels = [keypoint.replace("_", " ") for keypoint in skeleton.keypoints]
+    _plain(axes, "Keypoints", "% of people")
+    axes.grid(visible=False)
+    start = np.zeros(len(labels))
+    for share, color, label in (
+        (visible, BLUE, "visible"),
+        (hidden, LIGHT, "labelled, hidden"),
+        (none, PALE, "not labelled"),
+    ):
+        axes.barh(labels, share, left=start, color=color, height=0.8, label=label)
+        start += share
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.margins(y=0.01)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, fontsize=9,
+        labelcolor=INK, handlelength=1, handleheight=1,
+    )  # fmt: skip
+
+
+def _plot_parts(axes: Axes, figures: Crowding) -> None:
+    names = list(figures.hidden_parts)
+    shares = 100 * np.array(list(figures.hidden_parts.values()))
+    _plain(axes, "Parts without a visible keypoint, by partition", "", "% of parts")
+    bars = axes.bar(names, shares, color=BLUE, width=0.65)
+    axes.bar_label(bars, fmt="%.1f", padding=3, color=INK, fontsize=9.5)
+    axes.margins(y=0.12)
