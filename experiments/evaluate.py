@@ -68,6 +68,8 @@ def main(
     check_bins(crowding_bins)
     if resamples < (1 if compare else 0):
         raise InputError(f"--resamples {resamples}: give {1 if compare else 0} or more")
+    if out.suffix == ".txt":
+        raise InputError(f"--out {out}: that name is for the table beside it; use .json")
     if gallery_size < 0:
         raise InputError(f"--gallery-size {gallery_size}: give 0 or more")
     keypoint_set = Skeleton.from_json(skeleton) if skeleton else SKELETONS[metric]
@@ -174,7 +176,7 @@ def score(
             speed=speed or {},
             differences=differences,
             gallery=_gallery(
-                dataset, results, evaluation, images, gallery_size, seed, layer, stages
+                dataset, results, evaluation, skeleton, images, gallery_size, seed, layer, stages
             ),
             shown_score=best_f1_score(evaluation.matches),
         )
@@ -186,6 +188,7 @@ def _gallery(
     dataset: Dataset,
     results: Sequence[Mapping[str, Any]],
     evaluation: Evaluation,
+    skeleton: Skeleton,
     folder: Path | None,
     size: int,
     seed: int,
@@ -204,6 +207,7 @@ def _gallery(
         dataset,
         results,
         evaluation,
+        skeleton,
         chosen,
         read_image=picture,
         stages=stages(list(chosen)) if stages else None,

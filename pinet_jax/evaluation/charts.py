@@ -44,8 +44,8 @@ def precision_recall_chart(precision: np.ndarray) -> str:
 def crowding_chart(bins: Sequence[CrowdingBin]) -> str:
     """A bar a bin of mean box IoU, with its interval and how many images it has."""
     width = (_RIGHT - _LEFT) / len(bins)
-    tops = [(b.interval[1] if b.interval else b.AP) or 0.0 for b in bins]
-    top = max(0.1, np.ceil(10 * max(tops, default=0)) / 10)
+    highest = max((b.interval[1] if b.interval else b.AP) or 0.0 for b in bins)
+    top = next(top for top in (0.1, 0.2, 0.25, 0.5, 1.0) if highest <= top)  # round fifths
     parts = [_axes("", "AP", None, top)]
     for number, part in enumerate(bins):
         left = _LEFT + number * width

@@ -66,7 +66,7 @@ def evaluate_crowdpose(
 def crowding_levels(dataset: Dataset) -> dict[str, list[int]]:
     """Image ids by CrowdPose's three levels; all empty where an image lacks its crowdIndex."""
     levels: dict[str, list[int]] = {"easy": [], "medium": [], "hard": []}
-    if any("crowdIndex" not in image for image in dataset["images"]):
+    if any(image.get("crowdIndex") is None for image in dataset["images"]):
         return levels
     for image in dataset["images"]:
         index = image["crowdIndex"]

@@ -30,6 +30,7 @@ from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import person_color
 
 GROUND_TRUTH = "ground truth"
+GROUPS = ("best", "worst", "random")
 _LONGEST_SIDE = 640  # of a picture in the page, pixels
 _JPEG_QUALITY = 72
 _COLORS = 21  # distinct ones that `person_color` has
@@ -60,7 +61,7 @@ class GalleryItem:
 
     Attributes:
         name: its file name.
-        groups: what it was chosen as: "best", "worst", "random".
+        groups: what it was chosen as, of `GROUPS`.
         image: uint8 [H, W, 3], RGB, or None to draw poses on an empty ground.
         size: (width, height) in pixels.
         layers: poses by name, in the order of the panels; the first is the ground truth.
@@ -150,12 +151,12 @@ def choose_images(evaluation: Evaluation, count: int, *, seed: int = 0) -> dict[
     """
     matches = evaluation.matches
     precision, oks = per_image(matches)
-    with_people = np.flatnonzero(matches.people)
+    with_people = np.flatnonzero(matches.people).tolist()
     best = sorted(with_people, key=lambda i: (-precision[i], -matches.people[i], -oks[i]))
     worst = sorted(with_people, key=lambda i: (precision[i], -matches.people[i], oks[i]))
-    shuffled = np.random.default_rng(seed).permutation(len(matches.image_ids))
+    shuffled = np.random.default_rng(seed).permutation(len(matches.image_ids)).tolist()
     chosen: dict[int, list[str]] = {}
-    for group, indices in (("best", best), ("worst", worst), ("random", shuffled)):
+    for group, indices in zip(GROUPS, (best, worst, shuffled), strict=True):
         for index in indices[:count]:
             chosen.setdefault(int(matches.image_ids[index]), []).append(group)
     return chosen
@@ -165,6 +166,7 @@ def gallery(
     dataset: Dataset,
     results: Sequence[Mapping[str, Any]],
     evaluation: Evaluation,
+    skeleton: Skeleton,
     chosen: Mapping[int, Sequence[str]],
     *,
     read_image: Callable[[Mapping[str, Any]], np.ndarray | None],
@@ -177,6 +179,7 @@ def gallery(
         dataset: checked ground truth.
         results: checked results, shown as the last layer.
         evaluation: of these two.
+        skeleton: of both.
         chosen: image id -> groups, from `choose_images`.
         read_image: from an entry of the dataset's images to its pixels, or None.
         stages: image id -> poses by name, shown between ground truth and results: what the network
@@ -201,9 +204,9 @@ def gallery(
                 image=image,
                 size=_size(entry, image, people),
                 layers={
-                    GROUND_TRUTH: _poses(people),
+                    GROUND_TRUTH: _poses(people, skeleton),
                     **(stages or {}).get(entry["id"], {}),
-                    name: _poses([r for r in results if r["image_id"] == entry["id"]]),
+                    name: _poses([r for r in results if r["image_id"] == entry["id"]], skeleton),
                 },
                 areas=np.array([person["area"] for person in people], float),
                 ap=_known(precision[index]),
@@ -227,8 +230,9 @@ def _size(
     return max(1, int(right)), max(1, int(bottom))
 
 
-def _poses(entries: Sequence[Mapping[str, Any]]) -> _Poses:
-    keypoints = np.array([np.reshape(e["keypoints"], (-1, 3)) for e in entries], float)
+def _poses(entries: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> _Poses:
+    keypoints = np.array([entry["keypoints"] for entry in entries], float)
+    keypoints = keypoints.reshape(len(entries), skeleton.num_keypoints, 3)
     return _Poses(keypoints, np.array([e.get("score", 1.0) for e in entries], float))
 
 
@@ -237,7 +241,9 @@ def _known(value: float) -> float | None:
 
 
 def _gallery_data(report: Report) -> str:
+    groups = dict.fromkeys(group for item in report.gallery for group in item.groups)
     data = {
+        "groups": [group for group in GROUPS if group in groups],
         "edges": [list(edge) for edge in report.skeleton.edges],
         "colors": ["#{:02x}{:02x}{:02x}".format(*person_color(i)) for i in range(_COLORS)],
         "shownScore": report.shown_score,

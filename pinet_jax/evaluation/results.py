@@ -48,13 +48,14 @@ def read_annotations(
     where, content = _load(source, "annotations")
     if not isinstance(content, Mapping) or not {"images", "annotations"} <= content.keys():
         raise InputError(f"{where}: not COCO annotations; it needs `images` and `annotations`")
-    images = [dict(image) for image in content["images"]]
-    _require(images, ("id",), f"{where}: images")
+    images = _records(content["images"], ("id",), f"{where}: images")
     _refuse_repeated([image["id"] for image in images], f"{where}: image id")
+    odd = [image["id"] for image in images if not isinstance(image["id"], int)]
+    if odd:
+        raise InputError(f"{where}: image id {odd[0]!r} is no whole number{_more(odd)}")
 
-    people = [dict(person) for person in content["annotations"]]
     needed = ("id", "image_id", "keypoints", "bbox", *(("area",) if metric == "coco" else ()))
-    _require(people, needed, f"{where}: annotations")
+    people = _records(content["annotations"], needed, f"{where}: annotations")
     _refuse_repeated([person["id"] for person in people], f"{where}: annotation id")
     _refuse_unknown([p["image_id"] for p in people], {i["id"] for i in images}, where, "annotation")
 
@@ -72,7 +73,7 @@ def read_annotations(
     return {
         "images": images,
         "annotations": people,
-        "categories": [_category(people, content.get("categories", ()), where)],
+        "categories": [_category(people, content.get("categories") or (), where)],
     }
 
 
@@ -96,23 +97,15 @@ def read_results(
             categories that the ground truth lacks; another number of keypoints.
     """
     where, content = _load(source, "results")
-    if isinstance(content, Mapping) or not isinstance(content, Sequence):
-        raise InputError(f"{where}: a result file holds one JSON list of poses")
-    _require(content, ("image_id", "keypoints", "score"), f"{where}: results")
-    names = {Path(str(image.get("file_name", ""))).name: image["id"] for image in dataset["images"]}
-    ids = [
-        names.get(Path(r["image_id"]).name, r["image_id"])
-        if isinstance(r["image_id"], str)
-        else r["image_id"]
-        for r in content
-    ]
+    poses = _records(content, ("image_id", "keypoints", "score"), f"{where}: results")
+    ids = _image_ids([pose["image_id"] for pose in poses], dataset["images"])
     _refuse_unknown(ids, {image["id"] for image in dataset["images"]}, where, "result")
     category = dataset["categories"][0]["id"]
     _refuse_unknown(
-        [r.get("category_id", category) for r in content], {category}, where, "result", "category"
+        [r.get("category_id", category) for r in poses], {category}, where, "result", "category"
     )
-    keypoints = _numbers(content, "keypoints", where, "result", 3 * skeleton.num_keypoints)
-    scores = _numbers([{"score": [r["score"]]} for r in content], "score", where, "result", 1)
+    keypoints = _numbers(poses, "keypoints", where, "result", 3 * skeleton.num_keypoints)
+    scores = _numbers([{"score": [r["score"]]} for r in poses], "score", where, "result", 1)
     return [
         {"image_id": i, "category_id": category, "keypoints": list(k), "score": float(s[0])}
         for i, k, s in zip(ids, keypoints.tolist(), scores, strict=True)
@@ -131,13 +124,25 @@ def _load(source: Any, what: str) -> tuple[str, Any]:
         raise InputError(f"{source}: not valid JSON ({error}); write the file again") from error
 
 
-def _require(records: Sequence[Any], fields: Sequence[str], where: str) -> None:
-    for number, record in enumerate(records):
+def _records(content: Any, fields: Sequence[str], where: str) -> list[dict[str, Any]]:
+    """Copies of a list's objects, each of which has the fields."""
+    if not isinstance(content, list | tuple):
+        raise InputError(f"{where}: must be one JSON list")
+    for number, record in enumerate(content):
         if not isinstance(record, Mapping):
             raise InputError(f"{where}[{number}] is not an object")
         missing = [field for field in fields if field not in record]
         if missing:
             raise InputError(f"{where}[{number}] lacks {', '.join(missing)}")
+    return [dict(record) for record in content]
+
+
+def _image_ids(given: Sequence[Any], images: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Replaces file names by ids; a name without its folder only where it is one image's."""
+    full = {str(image.get("file_name")): image["id"] for image in images}
+    bare = Counter(Path(name).name for name in full)
+    names = {Path(n).name: i for n, i in full.items() if bare[Path(n).name] == 1} | full
+    return [names.get(i, names.get(Path(i).name, i)) if isinstance(i, str) else i for i in given]
 
 
 def _refuse_repeated(ids: Sequence[Any], what: str) -> None:
