@@ -232,6 +232,7 @@ def predict_tasks(
     """
     poses: dict[Task, Poses] = {}
     drawn: list[Future[None]] = []
+    compiled: set[tuple[int, int]] = set()
     failures = 0
     with (
         ThreadPoolExecutor(_THREADS) as pool,
@@ -242,6 +243,7 @@ def predict_tasks(
             progress.update(len(batch.errors))
             if not batch.images:
                 continue
+            progress.set_description(_stage(next(iter(batch.images)).shape, compiled))
             shapes = [(image.shape[0], image.shape[1]) for image in batch.images.values()]
             results = predictor.predict_prepared(batch.inputs, shapes)
             _finish(drawn)
@@ -256,8 +258,16 @@ def predict_tasks(
         raise InputError("none of the pictures could be read; poses.json is not written")
     entries = [entry for task in tasks if task in poses for entry in _entries(task, poses[task])]
     _write(out / "poses.json", json.dumps(entries).encode())
-    print(f"{len(poses)} pictures, {len(entries)} poses: {out / 'poses.json'}")
+    print(f"{out / 'poses.json'}: pictures {len(poses)}, poses {len(entries)}")
     return failures
+
+
+def _stage(shape: tuple[int, int], compiled: set[tuple[int, int]]) -> str:
+    """What the progress bar says; every new shape compiles, which may take half a minute."""
+    if shape in compiled:
+        return "predict"
+    compiled.add(shape)
+    return "compile {} x {}".format(*shape)
 
 
 @dataclasses.dataclass(frozen=True)

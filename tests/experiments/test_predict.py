@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.convert import main as convert
 from experiments.predict import drawing_names, main, plan, predict_tasks
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
@@ -21,7 +22,8 @@ from pinet_jax.models.config import MICRO, PINetConfig
 from pinet_jax.models.initialization import init_variables
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.visualization import person_color
-from tests.conftest import ROOT
+from tests.conftest import ROOT, golden, shared_data
+from tests.weights_rule import state_dict
 
 RED = (200, 30, 30)
 
@@ -317,3 +319,23 @@ def test_the_command_line(tmp_path, micro):
     assert (tmp_path / "out" / "poses.json").exists()
     assert command(*options).returncode == 1  # no pictures
     assert command(good, *options, "--no-such-flag").returncode == 2
+
+
+def test_golden_poses_on_the_command_line(tmp_path):
+    """From the reference's weights and a real image on, as a user goes."""
+    figures = golden("predict_crowdpose.npz")
+    image = shared_data("crowdpose", "images", str(figures["image_file"]))
+    np.savez(tmp_path / "weights.npz", **state_dict("crowdpose"))
+    checkpoint = tmp_path / "checkpoint"
+    convert(str(tmp_path / "weights.npz"), config="crowdpose", out=str(checkpoint))
+    size = int(figures["input_size"])
+    main((image,), checkpoint=checkpoint, out=tmp_path / "out", input_size=size)
+
+    entries = json.loads((tmp_path / "out" / "poses.json").read_text())
+    found = np.array([entry["keypoints"] for entry in entries]).reshape(-1, 14, 3)
+    np.testing.assert_allclose(found[..., :2], figures["poses"][..., :2], rtol=0, atol=0.05)
+    for scores, expected in (
+        (found[..., 2], figures["poses"][..., 2]),
+        (np.array([entry["score"] for entry in entries]), figures["scores"]),
+    ):
+        assert (np.abs(scores - expected) <= 1e-3 * np.maximum(1, np.abs(expected))).all()
