@@ -14,14 +14,14 @@ import tyro
 from data_pipelines import records
 from data_pipelines.annotations import Annotations, is_kept, read_annotations
 from pinet_jax.errors import InputError
-from pinet_jax.evaluation.crowding import BIN_EDGES, Crowding, crowding
+from pinet_jax.evaluation.crowding import BIN_EDGES, Crowding, crowding, histogram
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PEOPLE_BINS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20)  # the last one is open
+PEOPLE_BINS = (0, 1, 2, 3, 4, 5, 6, 10, 20)  # the last one is open
 INK, QUIET = "#22303c", "#8895a1"
 BLUE, LIGHT, PALE = "#2f6f9f", "#9cc3de", "#e3e8ec"
 
@@ -114,14 +114,14 @@ def table(name: str, figures: Crowding, skeleton: Skeleton) -> str:
     """The figures as text for a terminal."""
     people_counts, people_labels = _people_histogram(figures)
     index = "crowdIndex" if figures.crowd_index_known else "crowdIndex, computed"
-    tenths = [f"{tenth / 10:.1f}-" for tenth in range(10)]
+    tenths = [f"{tenth / 10:.1f}-" for tenth in range(9)]
     rows: list[str | None] = [
         f"{name}: {figures.images} images, {figures.people} people",
         "",
         _row("people", people_labels),
         _row("  images with so many", people_counts),
         "",
-        _row("images with a value of", [*tenths, "mean"]),
+        _row("images with a value of", [*tenths, "0.9+", "mean"]),
         _row("  mean box IoU", _tenths(figures.box_iou)),
         _row(f"  {index}", _tenths(figures.crowd_index)),
         "",
@@ -160,7 +160,7 @@ def _people_histogram(figures: Crowding) -> tuple[list[int], list[str]]:
 
 
 def _tenths(values: np.ndarray) -> list[str]:
-    counts, _ = np.histogram(values, np.linspace(0, 1, 11))
+    counts = histogram(values, np.linspace(0, 1, 11))
     return [*map(str, counts), f"{values.mean():.3f}" if len(values) else "-"]
 
 
@@ -209,12 +209,14 @@ def _plot_people(axes: Axes, figures: Crowding) -> None:
     counts, labels = _people_histogram(figures)
     _plain(axes, f"People per image (mean {figures.people_per_image.mean():.2f})", "", "images")
     axes.bar(labels, counts, color=BLUE, width=0.85)
-    axes.tick_params(axis="x", rotation=35)
 
 
 def _plot_shares(axes: Axes, title: str, values: np.ndarray) -> None:
     _plain(axes, f"{title} (mean {values.mean():.2f})", "", "images")
-    axes.hist(values.clip(0, 1), list(BIN_EDGES), color=BLUE, rwidth=0.88)
+    width = np.diff(BIN_EDGES)
+    axes.bar(
+        BIN_EDGES[:-1] + width / 2, histogram(values, BIN_EDGES), width=0.88 * width, color=BLUE
+    )
     axes.axvline(values.mean(), color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_xlim(0, 1)
 

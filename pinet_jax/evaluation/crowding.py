@@ -60,14 +60,14 @@ def crowd_index(boxes: np.ndarray, keypoints: np.ndarray) -> float:
     """CrowdPose's crowdIndex: the mean over people of others' keypoints in the box per own ones.
 
     Li et al., "CrowdPose", CVPR 2019, section 3.1. People without a labelled keypoint in their own
-    box do not count; the mean is cut to 1.
+    box do not count.
 
     Args:
         boxes: [P, 4] of x, y, width, height.
         keypoints: [P, K, 3] of x, y, v; those with v > 0 count.
 
     Returns:
-        In 0..1; 0 without people.
+        0 or more, as in CrowdPose's files rarely above 1; 0 without people.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     low, high = boxes[:, None, None, :2], (boxes[:, :2] + boxes[:, 2:])[:, None, None]
@@ -78,7 +78,7 @@ def crowd_index(boxes: np.ndarray, keypoints: np.ndarray) -> float:
     others = counts.sum(axis=1) - own
     if not own.any():
         return 0.0
-    return float(min(1.0, (others[own > 0] / own[own > 0]).mean()))
+    return float((others[own > 0] / own[own > 0]).mean())
 
 
 def parts_without(keypoints: np.ndarray, partition: Partition, least_v: int = VISIBLE) -> float:
@@ -96,6 +96,18 @@ def parts_without(keypoints: np.ndarray, partition: Partition, least_v: int = VI
     found = keypoints[:, :, 2] >= least_v  # [P, K]
     without = [~found[:, list(part.members)].any(axis=1) for part in partition]
     return float(np.mean(without)) if len(keypoints) else 0.0
+
+
+def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """How many values lie in each bin, int [len(edges) - 1]; an edge belongs to the upper bin.
+
+    The last bin also has what lies above it, for CrowdPose states crowdIndex up to 3. It does so
+    with two digits, so that many values *are* edges, and edges like 0.15 must not miss them by a
+    rounding error.
+    """
+    lowered = edges - 1e-9
+    lowered[-1] = np.inf
+    return np.histogram(values, lowered)[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,9 +201,8 @@ def _mean(values: Sequence[float] | np.ndarray) -> float:
 
 
 def _histogram(values: np.ndarray) -> dict[str, Any]:
-    counts, _ = np.histogram(values, BIN_EDGES)
     return {
         "mean": _mean(values),
         "bin_edges": BIN_EDGES.round(6).tolist(),
-        "images_in_bin": counts.tolist(),
+        "images_in_bin": histogram(values, BIN_EDGES).tolist(),
     }
