@@ -100,9 +100,9 @@ def _draw_pose(
         return
     points = np.where(visible[:, None], points - (left, top), 0)
 
-    def layer(limb_width: float, radius: float) -> np.ndarray:
+    def layer(limb_width: int, radius: float) -> np.ndarray:
         coverage = np.zeros(window.shape[:2], np.uint8)
-        _add_limbs(coverage, points, opacity, edges, round(limb_width))
+        _add_limbs(coverage, points, opacity, edges, limb_width)
         _add_points(coverage, points, opacity, radius)
         return coverage
 
