@@ -110,7 +110,7 @@ def training_batches(
     start_step: int = 0,
     share: Share = Share(),
     workers: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Augmented batches without end, the first of them that of `start_step`.
 
     Args:
@@ -325,7 +325,7 @@ class _BatchMaker:
         batch["image_id"][row] = record["image_id"]
 
 
-def _stream(maker: _BatchMaker, steps: tf.data.Dataset, workers: int | None) -> Iterator[Batch]:
+def _stream(maker: _BatchMaker, steps: tf.data.Dataset, workers: int | None) -> Generator[Batch]:
     """The batches of steps, in order, made ahead by threads."""
     workers = workers or _usable_cores()
     for kind in ("GPU", "TPU"):  # TensorFlow would take all of the accelerator's memory

@@ -25,9 +25,11 @@ from data_pipelines.input_pipeline import (
     sample_order,
     training_batches,
 )
+from data_pipelines.records import open_split
+from experiments.prepare import main as prepare
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17
-from tests.conftest import ROOT
+from tests.conftest import ROOT, shared_data
 from tests.data_pipelines.memory_records import MemoryRecords, make_record, make_records
 
 CONFIG = DataConfig(input_size=64, max_people=4)
@@ -66,6 +68,26 @@ def test_one_process_or_four():
         for parts in zip(*shards, strict=True)
     ]
     _assert_same(together, whole)
+
+
+def test_real_records_restarted_and_shared(tmp_path):
+    """The whole way from COCO's download: 28 images in batches of 8, begun at step 5, by four."""
+    prepare("coco", data_dir=shared_data("coco"), out=tmp_path, splits=("train",))
+    config = DataConfig(input_size=128)
+    whole = _take(9, open_split("coco_keypoints", "train", tmp_path), config, batch_size=8, seed=1)
+    for process in range(4):
+        part = _take(
+            4,
+            open_split("coco_keypoints", "train", tmp_path),
+            config,
+            batch_size=8,
+            seed=1,
+            start_step=5,
+            share=Share(process, 4),
+        )
+        rows = slice(2 * process, 2 * process + 2)
+        _assert_same(part, [{name: batch[name][rows] for name in batch} for batch in whole[5:]])
+    assert len({image_id for batch in whole for image_id in batch["image_id"].tolist()}) == 28
 
 
 def test_number_of_workers_changes_nothing():
