@@ -79,18 +79,16 @@ def read_poses(offset: jax.Array, yx: jax.Array) -> jax.Array:
     """Coarse poses: position minus offset.
 
     Args:
-        offset: [B, h, w, S * K * 2].
-        yx: [B, S, N, 2], integer positions of every part.
+        offset: [B, S, N, S * K * 2], all offsets at the positions of every part.
+        yx: [B, S, N, 2], these positions, integers.
 
     Returns:
         [B, S, N, K, 2], x and y.
     """
-    b, h, w, channels = offset.shape
-    s = yx.shape[1]
-    maps = offset.reshape(b, h, w, s, channels // (2 * s), 2)
-    image, part = np.arange(b)[:, None, None], np.arange(s)[None, :, None]
-    read = maps[image, yx[..., 0], yx[..., 1], part]  # [B, S, N, K, 2]
-    return yx[..., ::-1].astype(offset.dtype)[..., None, :] - read
+    b, s, n, channels = offset.shape
+    part = np.arange(s)
+    own = offset.reshape(b, s, n, s, channels // (2 * s), 2)[:, part, :, part]  # [S, B, N, K, 2]
+    return yx[..., ::-1].astype(offset.dtype)[..., None, :] - jnp.moveaxis(own, 0, 1)
 
 
 def read_heatmap(heatmap: jax.Array, points: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.folding import fold_batch_norm
 from pinet_jax.models.pinet import Outputs, PINet, Variables, normalize
 from pinet_jax.models.pose_generation import Maps
+from pinet_jax.models.refinement import take_positions
 from pinet_jax.resizing import resize, resized_shape, restore_points
 
 STRIDE = 4  # input pixels a feature-map pixel
@@ -143,7 +144,7 @@ def _infer_scale(
         yx = jnp.concatenate([yx, jnp.stack([yx[..., 0], width - 1 - yx[..., 1]], axis=-1)])
     centers = _flat(yx, 1)  # [B or 2B, S * N, 2]
     # Offsets are wanted at the peaks alone; with the maps' own unused, XLA leaves them out.
-    there = decoding.take_positions(features, centers)[:, None]
+    there = take_positions(features, centers)[:, None]
     offset = cast(Maps, model.apply(variables, there, method="generate")).offset
     poses = decoding.read_poses(offset.reshape(*yx.shape[:3], -1), yx)
     coarse = refined = _flat(poses, 2)
@@ -280,6 +281,10 @@ class Predictor:
             }
             for i, image_shape in enumerate(image_shapes)
         ]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> Stages:
+        """The compiled program alone: `prepare`'s inputs to padded poses, NumPy arrays."""
+        return jax.device_get(self._program(self._variables, list(inputs)))
 
     def prepare(
         self, images: Sequence[np.ndarray], batch_size: int | None = None

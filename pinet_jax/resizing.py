@@ -5,6 +5,8 @@ Runs on the host, with OpenCV, because the reference's pixels are OpenCV's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -73,7 +75,7 @@ def _corners(image_shape: tuple[int, ...], shape: tuple[int, int]) -> tuple[np.n
     return source, _frame([shape[1] * 0.5, shape[0] * 0.5], shape[1])
 
 
-def _frame(center: list[float], width: float) -> np.ndarray:
+def _frame(center: Sequence[float], width: float) -> np.ndarray:
     """A centre, the point half a width above it, and the one half a width left of that."""
     points = np.zeros((3, 2), np.float32)
     points[0] = center

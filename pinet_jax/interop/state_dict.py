@@ -148,8 +148,9 @@ def _fill(state: StateDict, entries: list[_Entry], where: str) -> Variables:
     ]
     if missing or unexpected or misshaped:
         raise InputError(
-            f"{where}: does not fit the network; missing {_listed(missing)}; unexpected {_listed(unexpected)}; "
-            f"of another shape {_listed(misshaped)}; is --config the right one?"
+            f"{where}: does not fit the network; missing {_listed(missing)}; "
+            f"unexpected {_listed(unexpected)}; of another shape {_listed(misshaped)}; "
+            "is --config the right one?"
         )
     variables: Variables = {}
     for entry in entries:

@@ -38,6 +38,16 @@ MICRO = HRNetConfig(
 
 
 @dataclasses.dataclass(frozen=True)
+class BatchNormConfig:
+    """How statistics are taken in training; as it stands, over the whole batch of all devices."""
+
+    # Images that share their statistics; the batch is a multiple of it. The reference's are those
+    # of one GPU: 10. Running statistics take the groups' mean.
+    group_size: int | None = None
+    unbiased_running_variance: bool = False  # torch's, n - 1 in the denominator
+
+
+@dataclasses.dataclass(frozen=True)
 class RefinementConfig:
     """Pose refinement (section 3.2 of the paper)."""
 

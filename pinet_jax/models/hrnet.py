@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from pinet_jax.models.config import HRNetConfig
+from pinet_jax.models.config import BatchNormConfig, HRNetConfig
 from pinet_jax.models.layers import Layers, make_layers, upsample_bilinear, upsample_nearest
 
 
@@ -97,11 +97,16 @@ class HRNet(nn.Module):
         config: widths and depths.
         folded: whether the normalisations are folded into the convolutions.
         dtype: of the computation.
+        batch_norm: how statistics are taken in training.
+        remat: keep only what goes in and out of modules for the gradient, and compute the rest
+            again: less memory, more time.
     """
 
     config: HRNetConfig
     folded: bool = False
     dtype: Any = jnp.float32
+    batch_norm: BatchNormConfig = BatchNormConfig()
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
@@ -114,13 +119,21 @@ class HRNet(nn.Module):
         Returns:
             [B, h, w, config.features]: all branches at a quarter of the resolution.
         """
-        layers = make_layers(train=train, folded=self.folded, dtype=self.dtype)
+        layers = make_layers(
+            train=train, folded=self.folded, dtype=self.dtype, batch_norm=self.batch_norm
+        )
+        # Layers are functions, no arrays: static to the transformation (self is argument 0).
+        fuse = (
+            nn.remat(HighResolutionModule, static_argnums=(2,))
+            if self.remat
+            else HighResolutionModule
+        )
         branches = [self._stem(images.astype(self.dtype), layers)]
         for stage, modules in enumerate(self.config.modules, start=2):
             branches = self._transition(branches, stage, layers)
             for module in range(modules):
                 name = f"stage{stage}.{module}"
-                branches = HighResolutionModule(self.config.blocks, name=name)(branches, layers)
+                branches = fuse(self.config.blocks, name=name)(branches, layers)
         _, h, w, _ = branches[0].shape
         raised = [upsample_bilinear(x, (h, w)) for x in branches[1:]]
         return jnp.concatenate([branches[0], *raised], axis=-1)

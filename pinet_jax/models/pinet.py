@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from pinet_jax.models.config import PINetConfig
+from pinet_jax.models.config import BatchNormConfig, PINetConfig
 from pinet_jax.models.hrnet import HRNet
 from pinet_jax.models.pose_generation import Maps, PoseGeneration
 from pinet_jax.models.refinement import PoseRefinement
@@ -43,21 +43,24 @@ class PINet(nn.Module):
         config: what it is made of.
         folded: whether the variables went through `folding.fold_batch_norm` (inference only).
         dtype: of the backbone's and the graph's computation; maps and deltas are float32.
+        batch_norm: how statistics are taken in training.
+        remat: compute the backbone's inner results again for the gradient, to save memory.
     """
 
     config: PINetConfig
     folded: bool = False
     dtype: Any = jnp.float32
+    batch_norm: BatchNormConfig = BatchNormConfig()
+    remat: bool = False
 
     def setup(self) -> None:
         """Makes the three modules."""
         config = self.config
-        self.backbone = HRNet(config.backbone, folded=self.folded, dtype=self.dtype)
+        options = {"folded": self.folded, "dtype": self.dtype, "batch_norm": self.batch_norm}
+        self.backbone = HRNet(config.backbone, remat=self.remat, **options)
         self.ppg = PoseGeneration(config.skeleton.num_keypoints, len(config.parts))
         if config.refinement is not None:
-            self.pr = PoseRefinement(
-                config.refinement, config.skeleton, folded=self.folded, dtype=self.dtype
-            )
+            self.pr = PoseRefinement(config.refinement, config.skeleton, **options)
 
     def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
         """Features and maps.
@@ -70,7 +73,11 @@ class PINet(nn.Module):
             The features and maps, at a quarter of the resolution.
         """
         features = self.backbone(images, train)
-        return Outputs(features, self.ppg(features))
+        return Outputs(features, self.generate(features))
+
+    def generate(self, features: jax.Array) -> Maps:
+        """Pose generation on features [B, h, w, C]: of a whole map, or of single positions."""
+        return self.ppg(features)
 
     def refine(
         self,

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
+
+from pinet_jax.models.layers import at_least_float32
 
 
 class Maps(NamedTuple):
@@ -36,10 +37,10 @@ class PoseGeneration(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> Maps:
         """[B, h, w, C] -> the maps."""
-        features = features.astype(jnp.float32)  # offsets of hundreds of pixels need the mantissa
+        features = at_least_float32(features)  # offsets of hundreds of pixels need the mantissa
 
         def head(channels: int, name: str) -> jax.Array:
-            return nn.Conv(channels, (1, 1), name=name)(features)
+            return nn.Conv(channels, (1, 1), dtype=features.dtype, name=name)(features)
 
         return Maps(
             heatmap=head(self.num_keypoints, "heatmap_head"),

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from pinet_jax.models.config import RefinementConfig
+from pinet_jax.models.config import BatchNormConfig, RefinementConfig
 from pinet_jax.models.graphs import Initial
-from pinet_jax.models.layers import Layers, make_layers
+from pinet_jax.models.layers import Layers, at_least_float32, make_layers
 from pinet_jax.skeletons import Skeleton
 
 
@@ -26,12 +26,14 @@ class PoseRefinement(nn.Module):
         skeleton: the keypoints.
         folded: whether the normalisations are folded into the layers before them.
         dtype: of the computation.
+        batch_norm: how statistics are taken in training.
     """
 
     config: RefinementConfig
     skeleton: Skeleton
     folded: bool = False
     dtype: Any = jnp.float32
+    batch_norm: BatchNormConfig = BatchNormConfig()
 
     @nn.compact
     def __call__(
@@ -54,20 +56,22 @@ class PoseRefinement(nn.Module):
         Returns:
             [B, N, K, 2], to be subtracted from the poses.
         """
-        layers = make_layers(train=train, folded=self.folded, dtype=self.dtype)
+        layers = make_layers(
+            train=train, folded=self.folded, dtype=self.dtype, batch_norm=self.batch_norm
+        )
         if mask is not None:
             mask = mask[:, :, None, None]
         features = features.astype(self.dtype)
         points = self._read_at(poses, features.shape)
         nodes = jax.vmap(sample_bilinear)(features, points)  # [B, N, K, C]
         nodes = self._graph_layers(nodes, mask, layers)
-        pooled = [nodes.mean(axis=2), nodes.max(axis=2), jax.vmap(_take)(features, centers)]
+        pooled = [nodes.mean(axis=2), nodes.max(axis=2), take_positions(features, centers)]
         return self._predictor(jnp.concatenate(pooled, axis=-1), mask, layers)
 
     def _read_at(self, poses: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         if not self.config.released_sampling:
             return poses
-        size = np.array([shape[2], shape[1]], np.float32)
+        size = np.array([shape[2], shape[1]], poses.dtype)
         return poses * (size / np.maximum(size - 1, 1))[None, None, None] - 0.5
 
     def _graph_layers(self, nodes: jax.Array, mask: jax.Array | None, layers: Layers) -> jax.Array:
@@ -94,8 +98,9 @@ class PoseRefinement(nn.Module):
         width = pooled.shape[-1] // 3
         hidden = nn.Dense(width, dtype=self.dtype, name="gconv_pred.0")(pooled)
         rows = None if mask is None else mask[..., 0]
-        hidden = nn.relu(layers.norm(name="gconv_pred.1")(hidden, mask=rows)).astype(jnp.float32)
-        delta = nn.Dense(2 * self.skeleton.num_keypoints, name="gconv_pred.3")(hidden)
+        hidden = at_least_float32(nn.relu(layers.norm(name="gconv_pred.1")(hidden, mask=rows)))
+        last = nn.Dense(2 * self.skeleton.num_keypoints, dtype=hidden.dtype, name="gconv_pred.3")
+        delta = last(hidden)
         return delta.reshape(*delta.shape[:2], self.skeleton.num_keypoints, 2)
 
 
@@ -117,8 +122,8 @@ class _Mixing(nn.Module):
     @nn.compact
     def __call__(self, nodes: jax.Array, adjacency: jax.Array) -> jax.Array:
         width = nodes.shape[-1]
-        weight = self.param("weight", nn.initializers.zeros_init(), (width, width))
-        bias = self.param("bias", nn.initializers.zeros_init(), (width,))
+        weight = self.param("weight", nn.initializers.zeros_init(), (width, width), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (width,), jnp.float32)
         nodes = nodes @ weight.astype(nodes.dtype)
         mix = "kl,bnlc->bnkc" if adjacency.ndim == 2 else "bnkl,bnlc->bnkc"
         return jnp.einsum(mix, adjacency, nodes) + bias.astype(nodes.dtype)[None, None, None]
@@ -135,20 +140,19 @@ def sample_bilinear(image: jax.Array, points: jax.Array) -> jax.Array:
         [..., C], in the image's dtype.
     """
     corner = jnp.floor(points)
-    fraction = points - corner
+    fx, fy = points[..., 0] - corner[..., 0], points[..., 1] - corner[..., 1]
     x, y = corner[..., 0].astype(jnp.int32), corner[..., 1].astype(jnp.int32)
-    fx, fy = fraction[..., 0], fraction[..., 1]
-    total = jnp.zeros((), image.dtype)
-    for dy, wy in ((0, 1 - fy), (1, fy)):
-        for dx, wx in ((0, 1 - fx), (1, fx)):
-            # mode="fill" would also read negative indices, from the end
-            inside = (x + dx >= 0) & (y + dy >= 0)
-            values = image.at[y + dy, x + dx].get(mode="fill", fill_value=0)
-            weight = jnp.where(inside, wx * wy, 0).astype(image.dtype)
-            total = values * weight[..., None] + total
-    return total
+    h, w, _ = image.shape
+
+    def read(dy: int, dx: int, weight: jax.Array) -> jax.Array:
+        inside = (x + dx >= 0) & (x + dx < w) & (y + dy >= 0) & (y + dy < h)
+        values = image[jnp.clip(y + dy, 0, h - 1), jnp.clip(x + dx, 0, w - 1)]
+        return values * jnp.where(inside, weight, 0).astype(image.dtype)[..., None]
+
+    top = read(0, 0, (1 - fy) * (1 - fx)) + read(0, 1, (1 - fy) * fx)
+    return top + read(1, 0, fy * (1 - fx)) + read(1, 1, fy * fx)
 
 
-def _take(image: jax.Array, yx: jax.Array) -> jax.Array:
-    """The values of [h, w, C] at integer positions [..., 2]."""
-    return image[yx[..., 0], yx[..., 1]]
+def take_positions(maps: jax.Array, yx: jax.Array) -> jax.Array:
+    """The values of [B, h, w, C] at integer positions [B, M, 2]: [B, M, C]."""
+    return maps[np.arange(maps.shape[0])[:, None], yx[..., 0], yx[..., 1]]

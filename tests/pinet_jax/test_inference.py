@@ -1,0 +1,182 @@
+"""The whole test procedure against the reference's, and what must not change its answer."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+
+from pinet_jax import decoding
+from pinet_jax.errors import InputError
+from pinet_jax.inference import InferenceConfig, Predictor
+from pinet_jax.interop.state_dict import from_state_dict
+from pinet_jax.models.config import MICRO, PINetConfig
+from pinet_jax.models.initialization import init_variables
+from pinet_jax.models.pinet import PINet, normalize
+from pinet_jax.skeletons import COCO_17
+from tests.conftest import golden
+from tests.weights_rule import CONFIGS, state_dict
+
+SCALE_DECREASE = {"ochuman": 0.9, "coco": 0.9, "crowdpose": 0.8}
+
+
+@functools.cache
+def variables(dataset):
+    return from_state_dict(state_dict(dataset), CONFIGS[dataset])
+
+
+@functools.cache
+def predicted(dataset):
+    """All stages on the golden image, and without fusion."""
+    figures = golden(f"predict_{dataset}.npz")
+    config = InferenceConfig(
+        input_size=int(figures["input_size"]),
+        scales=tuple(figures["scales"].tolist()),
+        scale_decrease=SCALE_DECREASE[dataset],
+    )
+    predictor = Predictor(CONFIGS[dataset], variables(dataset), config)
+    return predictor.predict_stages([figures["image"]])[0]
+
+
+def assert_same_poses(poses, keypoints, scores):
+    """Within 0.05 px; scores within 1e-3, relative where above 1."""
+    assert poses.keypoints.shape == keypoints.shape
+    np.testing.assert_allclose(poses.keypoints[..., :2], keypoints[..., :2], rtol=0, atol=0.05)
+    for actual, expected in ((poses.keypoints[..., 2], keypoints[..., 2]), (poses.scores, scores)):
+        error = np.abs(actual - expected) / np.maximum(np.abs(expected), 1)
+        assert error.max() < 1e-3
+
+
+@pytest.mark.parametrize("dataset", CONFIGS)
+def test_candidates_are_the_references(dataset):
+    figures = golden(f"predict_{dataset}.npz")
+    assert_same_poses(
+        predicted(dataset)["refined"], figures["candidates"], figures["candidate_scores"]
+    )
+
+
+@pytest.mark.parametrize("dataset", CONFIGS)
+def test_fused_poses_are_the_references(dataset):
+    figures = golden(f"predict_{dataset}.npz")
+    assert_same_poses(predicted(dataset)["final"], figures["poses"], figures["scores"])
+
+
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("dataset", ["crowdpose"])
+def test_decoded_poses_are_the_references(dataset, flip):
+    """In feature-map pixels, before scores and fusion."""
+    figures = golden(f"network_{dataset}.npz")
+    image = figures["image"]
+    config = InferenceConfig(input_size=64, flip=flip)
+    predictor = Predictor(CONFIGS[dataset], variables(dataset), config)
+    stages = predictor.run([image[None]])
+    kind = "flip" if flip else "plain"
+    keypoints = stages.refined.keypoints[0][stages.refined.mask[0]] / 4
+    np.testing.assert_allclose(keypoints[..., :2], figures[f"decode_{kind}_pose"], atol=0.0125)
+
+
+def test_averaged_heatmaps_are_the_references():
+    dataset = "crowdpose"
+    figures = golden(f"network_{dataset}.npz")
+    model, swap = PINet(CONFIGS[dataset]), list(CONFIGS[dataset].skeleton.mirror_permutation)
+    image = normalize(figures["image"][None])
+    both = np.concatenate([image, decoding.mirror_images(image)])
+    heatmap = np.asarray(model.apply(variables(dataset), both).maps.heatmap)
+    averaged = (heatmap[:1] + heatmap[1:, :, ::-1][..., swap]) / 2
+    expected = figures["decode_flip_heatmap"]
+    np.testing.assert_allclose(averaged, expected, atol=1e-4 * np.abs(expected).max())
+
+
+MICRO_CONFIG = PINetConfig(COCO_17, backbone=MICRO)
+
+
+@functools.cache
+def micro(**changes):
+    """A micro network whose maps have peaks, since its heads are random."""
+    weights = init_variables(MICRO_CONFIG)
+    rng = np.random.default_rng(0)
+    randomised = {
+        "params": _randomised(weights["params"], rng),
+        "batch_stats": weights["batch_stats"],
+    }
+    config = dataclasses.replace(InferenceConfig(input_size=64), **changes)
+    return Predictor(MICRO_CONFIG, randomised, config)
+
+
+def _randomised(tree, rng):
+    return {
+        name: _randomised(node, rng)
+        if isinstance(node, dict)
+        else rng.normal(size=node.shape).astype(np.float32) * np.sqrt(2 / max(node[..., 0].size, 1))
+        if name == "kernel"
+        else node
+        for name, node in tree.items()
+    }
+
+
+def images(*sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+
+
+def test_neighbours_in_a_batch_and_padding_change_nothing():
+    pictures = images((70, 90), (75, 100), (64, 80))
+    predictor = micro()
+    together = predictor.predict_batch(pictures, batch_size=4)
+    for picture, poses in zip(pictures, together, strict=True):
+        alone = predictor.predict(picture)
+        assert len(alone.scores) > 3
+        # Random weights throw keypoints thousands of pixels far: 1e-5 of that.
+        size = np.abs(alone.keypoints).max()
+        np.testing.assert_allclose(poses.keypoints, alone.keypoints, atol=1e-5 * size)
+        np.testing.assert_allclose(poses.scores, alone.scores, atol=1e-4)
+
+
+def test_poses_without_fusion_are_candidates_and_fewer():
+    picture = images((70, 90))
+    stages = micro(fusion=False).predict_stages(picture)[0]
+    assert 0 < len(stages["final"].scores) <= len(stages["refined"].scores)
+    for keypoints in stages["final"].keypoints:
+        assert (stages["refined"].keypoints == keypoints).all(axis=(1, 2)).any()
+    fused = micro().predict(picture[0])
+    assert len(fused.scores) == len(stages["final"].scores)
+    assert (fused.scores >= stages["final"].scores - 1e-6).all()
+
+
+def test_poses_come_best_first_before_fusion():
+    scores = micro(fusion=False).predict(images((70, 90))[0]).scores
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_the_order_of_scales_does_not_matter():
+    picture = images((64, 64))[0]
+    first = micro(scales=(0.5, 1.0)).predict(picture)
+    second = micro(scales=(1.0, 0.5)).predict(picture)
+    np.testing.assert_array_equal(first.keypoints, second.keypoints)
+
+
+def test_a_black_image_has_finite_poses_or_none():
+    poses = micro().predict(np.zeros((64, 64, 3), np.uint8))
+    assert np.isfinite(poses.keypoints).all() and np.isfinite(poses.scores).all()
+
+
+def test_bfloat16_stays_near_float32():
+    picture = images((70, 90))[0]
+    scores = [micro(bfloat16=b).predict(picture).scores[:1] for b in (False, True)]
+    np.testing.assert_allclose(*scores, rtol=0.1)
+
+
+def test_images_of_different_sizes_are_no_batch():
+    with pytest.raises(InputError, match="one resized shape"):
+        micro().predict_batch(images((64, 64), (64, 200)))
+    with pytest.raises(InputError, match="more than the batch size"):
+        micro().predict_batch(images((64, 64), (64, 64)), batch_size=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"scales": (0.5, 2.0)}, {"scales": (1.0, 0.3)}, {"scales": (1.0, 1.0)}, {"input_size": 0}],
+)
+def test_settings_that_fit_no_input_are_refused(wrong):
+    with pytest.raises(InputError, match="scales|input size"):
+        InferenceConfig(**wrong)
