@@ -131,6 +131,7 @@ def test_writes_where_it_is_told():
         np.testing.assert_array_equal(out[1], warp_image(image, augmentation, 32))
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(
     seed=st.integers(0, 2**64), epoch=st.integers(0, 10**6), index=st.integers(0, 10**7)
 )

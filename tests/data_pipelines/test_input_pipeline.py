@@ -127,6 +127,7 @@ def test_few_records_fill_a_large_batch():
     assert sorted(batch["image_id"][:3]) == sorted(batch["image_id"][3:6]) == [100, 101, 102]
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(
     records=st.integers(1, 60),
     batch_size=st.integers(1, 70),
@@ -145,6 +146,7 @@ def test_order_is_a_stream_of_permutations(records, batch_size, step, seed):
         assert len(set(inside.tolist())) == len(inside)
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(
     records=st.integers(1, 100), batch_size=st.integers(1, 50), epoch=st.integers(0, 50)
 )
