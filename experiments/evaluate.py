@@ -1,228 +1,322 @@
-"""`pinet-jax evaluate`: a result file -> the figures of the paper, with pictures."""
+"""`pinet-jax evaluate`: a checkpoint or a result file -> the paper's figures, with pictures."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.scoring import DEFAULT_SCORING, Scoring, Source, check_scoring, score
 from pinet_jax.errors import InputError
-from pinet_jax.evaluation import report as pages
-from pinet_jax.evaluation.coco import Evaluation
-from pinet_jax.evaluation.keypoint_errors import keypoint_errors
-from pinet_jax.evaluation.matching import best_f1_score
-from pinet_jax.evaluation.results import Dataset, Metric, read_annotations, read_results
-from pinet_jax.evaluation.summary import (
-    CROWDING_BINS,
-    SKELETONS,
-    check_bins,
-    evaluate,
-    paired_differences,
-    summarize,
-    to_json,
-    to_text,
-)
+from pinet_jax.evaluation.result_files import PartialResults, write_results, write_submission
+from pinet_jax.evaluation.results import Metric, read_annotations, read_images, read_results
+from pinet_jax.evaluation.summary import SKELETONS
 from pinet_jax.images import read_image
-from pinet_jax.skeletons import Skeleton
+from pinet_jax.skeletons import CROWDPOSE_14, Skeleton
 
-# Poses before the result, of the images chosen for the gallery: image id -> name -> poses.
-Stages = Callable[[Sequence[int]], Mapping[int, Mapping[str, pages.Poses]]]
+if TYPE_CHECKING:  # scoring a file waits for neither JAX nor the reader of records
+    from experiments.configs import ExperimentConfig
+    from experiments.split_prediction import ImageSet, Timing
+    from pinet_jax.inference import InferenceConfig
+
+# The paper's tables by experiment, fractions.
+PAPER: dict[str, dict[str, float]] = {
+    "ochuman": {"AP": 0.598, "AP50": 0.749, "AP75": 0.659},
+    "crowdpose": {
+        "AP": 0.689, "AP50": 0.887, "AP75": 0.747,
+        "AP_easy": 0.754, "AP_medium": 0.696, "AP_hard": 0.615,
+    },
+    "coco": {"AP": 0.674},
+}  # fmt: skip
 
 
 def main(
     *,
-    results: Path,
-    annotations: Path,
-    metric: Metric,
     out: Path,
-    skeleton: Path | None = None,
-    compare: Path | None = None,
-    report: Path | None = None,
+    results: Path | None = None,
+    annotations: Path | None = None,
     images: Path | None = None,
-    gallery_size: int = 8,
-    crowding_bins: tuple[float, ...] = CROWDING_BINS,
-    resamples: int = 1000,
-    seed: int = 0,
+    metric: Metric | None = None,
+    skeleton: Path | None = None,
+    checkpoint: Path | None = None,
+    config: str | None = None,
+    dataset: Path | None = None,
+    split: str | None = None,
+    data_dir: Path | None = None,
+    input_size: int = 512,
+    scales: tuple[float, ...] = (1.0,),
+    flip: bool = True,
+    fusion: bool = True,
+    batch_size: int | None = None,
+    submission: str | None = None,
+    scoring: Scoring = DEFAULT_SCORING,
 ) -> None:
-    """Scores a result file and prints the table.
+    """Scores a checkpoint, or anybody's result file, and prints the table.
+
+    A result file: --results and --annotations. A checkpoint: --checkpoint, and either --dataset
+    and --split as prepared, or --annotations and --images. Its poses are kept as they come, and the
+    same command goes on from them after it was killed. Without annotations in the file (test-dev)
+    there are no figures, only the result file.
 
     Args:
+        out: the figures as JSON, fractions. Beside it, under the same name: the table (.txt), and a
+            checkpoint's poses (.results.json).
         results: poses in COCO's result format, from any system.
         annotations: the ground truth in COCO's format.
-        metric: coco (also for OCHuman and custom sets) or crowdpose.
-        out: the figures as JSON, fractions; the printed table goes beside it as text.
-        skeleton: a skeleton file whose sigmas to use; the metric's own 17 or 14 without it.
-        compare: a second result file; adds the differences, paired over images.
-        report: an HTML page to write, with charts and a gallery.
-        images: the folder with the pictures for the gallery; drawn on an empty ground without it.
-        gallery_size: the best, the worst and random images, so many each; 0 leaves them out.
-        crowding_bins: edges of the bins of mean box IoU; the paper's are 0.5 0.6 0.7 0.8 0.9 1.
-        resamples: of the images, for the 95% intervals; 0 leaves them out.
-        seed: of the resamples and of the gallery's random images.
+        images: the folder of its pictures. Without it, the report's gallery of a result file draws
+            poses on an empty ground.
+        metric: coco (also for OCHuman and custom sets) or crowdpose; a checkpoint's own by default.
+        skeleton: a result file's keypoint set, whose sigmas to use; by default the metric's own, of
+            17 or 14.
+        checkpoint: the model, as written by `train` or `convert`.
+        config: the experiment it belongs to: names its dataset and split, and the paper's figures.
+        dataset: a prepared dataset's name or folder.
+        split: of the dataset.
+        data_dir: where `prepare` wrote, if not where it does by default.
+        input_size: pixels of an image's short side for the network, rounded up to 64s.
+        scales: test scales; the paper's multi-scale test is 0.5 1 2.
+        flip: average with the mirrored image: better, and twice as slow.
+        fusion: fuse a person's candidates into one pose; otherwise the best candidate stays.
+        batch_size: images of one size at a time; by default 1 on a CPU and 8 elsewhere.
+        submission: also write the archive for COCO's server, with this name of the system.
+        scoring: what to make of the poses.
     """
-    check_bins(crowding_bins)
-    if resamples < (1 if compare else 0):
-        raise InputError(f"--resamples {resamples}: give {1 if compare else 0} or more")
-    if out.suffix == ".txt":
-        raise InputError(f"--out {out}: that name is for the table beside it; use .json")
-    if gallery_size < 0:
-        raise InputError(f"--gallery-size {gallery_size}: give 0 or more")
+    if out.suffix != ".json":
+        raise InputError(f"--out {out}: must end in .json; other files go beside it")
+    check_scoring(scoring)
+    if (results is None) == (checkpoint is None):
+        raise InputError("give either --results or --checkpoint")
+    if results is not None:
+        if annotations is None or metric is None:
+            raise InputError("--results needs --annotations and --metric")
+        _score_file(results, annotations, images, metric, skeleton, out, scoring)
+        return
+    assert checkpoint is not None
+    from experiments.configs import load_config
+    from pinet_jax.inference import InferenceConfig
+
+    experiment = None if config is None else load_config(config)
+    base = InferenceConfig() if experiment is None else experiment.inference
+    _run_checkpoint(
+        checkpoint,
+        config,
+        experiment,
+        open_test_set(annotations, images, dataset, split, data_dir, experiment),
+        dataclasses.replace(base, input_size=input_size, scales=scales, flip=flip, fusion=fusion),
+        metric,
+        batch_size,
+        submission,
+        out,
+        scoring,
+    )
+
+
+def _score_file(
+    results: Path,
+    annotations: Path,
+    images: Path | None,
+    metric: Metric,
+    skeleton: Path | None,
+    out: Path,
+    scoring: Scoring,
+) -> None:
     keypoint_set = Skeleton.from_json(skeleton) if skeleton else SKELETONS[metric]
     dataset = read_annotations(annotations, metric, keypoint_set)
+
+    def picture(entry: Mapping[str, Any]) -> np.ndarray:
+        assert images is not None
+        # The annotations' coordinates are those of the stored pixels.
+        return read_image(images / entry["file_name"], ignore_orientation=True)
+
     score(
         dataset,
         read_results(results, dataset, keypoint_set),
         metric,
         keypoint_set,
         out=out,
-        compare=compare,
-        report=report,
-        images=images,
-        gallery_size=gallery_size,
-        crowding_bins=crowding_bins,
-        resamples=resamples,
-        seed=seed,
-        title=results.stem,
-        protocol={"results": str(results), "annotations": str(annotations)},
+        source=Source(
+            title=results.stem,
+            protocol={"results": str(results), "annotations": str(annotations)},
+            read_image=picture if images else None,
+        ),
+        scoring=scoring,
     )
 
 
-def score(
-    dataset: Dataset,
-    results: list[dict[str, Any]],
-    metric: Metric,
-    skeleton: Skeleton,
-    *,
-    out: Path,
-    title: str,
-    protocol: Mapping[str, str],
-    compare: Path | None = None,
-    report: Path | None = None,
-    images: Path | None = None,
-    gallery_size: int = 8,
-    crowding_bins: Sequence[float] = CROWDING_BINS,
-    resamples: int = 1000,
-    seed: int = 0,
-    layer: str = "result",
-    stages: Stages | None = None,
-    speed: Mapping[str, str] | None = None,
-    references: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """Scores checked results, prints the table, and writes everything that was asked for.
+@dataclasses.dataclass(frozen=True)
+class EvaluationSet:
+    """What a checkpoint is tested on.
 
-    Args:
-        dataset: from `read_annotations`.
-        results: from `read_results`.
-        metric: coco or crowdpose.
-        skeleton: of both.
-        out: the JSON file; the table goes beside it as `.txt`.
-        title: the report's heading.
-        protocol: what was measured, in words, by name; printed, stored and shown.
-        compare: a second result file.
-        report: the HTML page.
-        images: the folder of the pictures.
-        gallery_size: images a group.
-        crowding_bins: edges.
-        resamples: for the intervals.
-        seed: of the resamples and the random images.
-        layer: what the gallery calls the results.
-        stages: gives the poses before the result for the gallery's images.
-        speed: timing in words, by name.
-        references: the paper's figures as fractions, shown beside these.
-
-    Returns:
-        What the JSON file holds.
+    Attributes:
+        name: for the reader.
+        images: all of it.
+        annotations: the COCO-format file that lists them.
+        annotated: whether it has annotations, and so figures; test-dev's has none.
     """
-    evaluation = evaluate(dataset, results, metric, skeleton)
-    summary = summarize(
-        dataset,
-        results,
-        evaluation,
-        metric,
-        crowding_bins=crowding_bins,
-        resamples=resamples,
-        seed=seed,
-    )
-    differences = None
-    if compare is not None:
-        other = evaluate(dataset, read_results(compare, dataset, skeleton), metric, skeleton)
-        differences = paired_differences(dataset, evaluation, other, resamples=resamples, seed=seed)
-        protocol = {**protocol, "compared with": str(compare)}
 
-    content = {
-        **to_json(summary, differences),
-        "protocol": dict(protocol),
-        "speed": dict(speed or {}),
-    }
-    table = to_text(summary, differences)
-    words = [f"{name}: {text}" for name, text in {**protocol, **(speed or {})}.items()]
-    print(table)
-    _write(out, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    _write(out.with_suffix(".txt"), "\n".join([*words, "", table]) + "\n")
-    if report is not None:
-        page = pages.Report(
-            title=title,
-            protocol=protocol,
-            summary=summary,
-            precision=evaluation.precision,
-            errors=keypoint_errors(dataset, results, evaluation.matches, skeleton),
-            skeleton=skeleton,
-            references=references or {},
-            speed=speed or {},
-            differences=differences,
-            gallery=_gallery(
-                dataset, results, evaluation, skeleton, images, gallery_size, seed, layer, stages
-            ),
-            shown_score=best_f1_score(evaluation.matches),
+    name: str
+    images: ImageSet
+    annotations: Path
+    annotated: bool
+
+
+def open_test_set(
+    annotations: Path | None,
+    images: Path | None,
+    dataset: Path | None,
+    split: str | None,
+    data_dir: Path | None,
+    experiment: ExperimentConfig | None,
+) -> EvaluationSet:
+    """A prepared split, or a file of annotations with its folder of images.
+
+    Raises:
+        InputError: neither is named whole, or it is not there.
+    """
+    from data_pipelines.records import open_split
+    from experiments.split_prediction import ImageSet
+
+    if annotations is not None:
+        if images is None:
+            raise InputError("--checkpoint with --annotations needs --images, their folder")
+        entries, annotated = read_images(annotations)
+        found = ImageSet.of_folder(entries, images)
+        return EvaluationSet(annotations.stem, found, annotations, annotated)
+    if experiment is not None:
+        dataset = dataset or Path(experiment.data.dataset)
+        split = split or experiment.data.eval_split
+    if dataset is None or split is None:
+        raise InputError(
+            "--checkpoint needs what to test on: --dataset and --split as prepared, --config, or "
+            "--annotations and --images"
         )
-        _write(report, pages.render(page))
-    return content
+    records = open_split(dataset, split, data_dir)
+    name = f"{dataset} {split}"
+    return EvaluationSet(name, ImageSet.of_split(records), records.annotations_file, annotated=True)
 
 
-def _gallery(
-    dataset: Dataset,
-    results: Sequence[Mapping[str, Any]],
-    evaluation: Evaluation,
-    skeleton: Skeleton,
-    folder: Path | None,
-    size: int,
-    seed: int,
-    layer: str,
-    stages: Stages | None,
-) -> tuple[pages.GalleryItem, ...]:
-    chosen = pages.choose_images(evaluation, size, seed=seed)
+def _run_checkpoint(
+    checkpoint: Path,
+    config: str | None,
+    experiment: ExperimentConfig | None,
+    tested: EvaluationSet,
+    inference: InferenceConfig,
+    metric: Metric | None,
+    batch_size: int | None,
+    submission: str | None,
+    out: Path,
+    scoring: Scoring,
+) -> None:
+    import jax
 
-    def picture(entry: Mapping[str, Any]) -> np.ndarray | None:
-        if folder is None:
-            return None
-        # The annotations' coordinates are those of the stored pixels.
-        return read_image(folder / entry["file_name"], ignore_orientation=True)
+    from experiments.split_prediction import predict_split, predict_stages
+    from pinet_jax.checkpoints import load_model
+    from pinet_jax.compilation_cache import use_user_cache
+    from pinet_jax.inference import Predictor
 
-    return pages.gallery(
-        dataset,
-        results,
-        evaluation,
-        skeleton,
-        chosen,
-        read_image=picture,
-        stages=stages(list(chosen)) if stages else None,
-        name=layer,
+    batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 8)
+    if batch_size < 1:
+        raise InputError(f"--batch-size {batch_size}: must be at least 1")
+    use_user_cache()
+    model, variables = load_model(checkpoint, experiment.model if experiment else None)
+    metric = metric or (
+        "crowdpose" if model.skeleton.keypoints == CROWDPOSE_14.keypoints else "coco"
     )
+    # Read before the network runs: a fault is to show now, not after an hour.
+    dataset = (
+        read_annotations(tested.annotations, metric, model.skeleton) if tested.annotated else None
+    )
+    category_id = dataset["categories"][0]["id"] if dataset else 1
+    predictor = Predictor(model, variables, inference)
+
+    partial_file = out.with_suffix(".partial.jsonl")
+    run = {
+        "checkpoint": str(checkpoint.resolve()),
+        "written": checkpoint.stat().st_mtime_ns,
+        "annotations": str(tested.annotations.resolve()),
+        "inference": dataclasses.asdict(inference),
+    }
+    sizes = {"input_size": inference.input_size, "batch_size": batch_size}
+    with PartialResults(partial_file, run) as partial:
+        timing = predict_split(tested.images, predictor, partial, category_id=category_id, **sizes)
+        results = partial.results(tested.images.ids)
+    result_file = out.with_suffix(".results.json")
+    write_results(result_file, results)
+    print(f"{result_file}: images {len(tested.images.ids)}, poses {len(results)}")
+    if submission is not None:
+        print(write_submission(out.parent, results, _server_name(tested.annotations), submission))
+    if dataset is not None:
+        place = {image_id: place for place, image_id in enumerate(tested.images.ids)}
+
+        def stages(image_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+            found = predict_stages(tested.images, image_ids, predictor, **sizes)
+            return {i: {name: s[name] for name in ("coarse", "refined")} for i, s in found.items()}
+
+        score(
+            dataset,
+            read_results(result_file, dataset, model.skeleton),
+            metric,
+            model.skeleton,
+            out=out,
+            source=Source(
+                title=f"PINet on {tested.name}",
+                protocol=_protocol(checkpoint, experiment, tested, inference, metric),
+                layer="fused" if inference.fusion else "result",
+                read_image=lambda entry: tested.images.read(place[entry["id"]]),
+                stages=stages,
+                speed=_speed(timing, batch_size),
+                paper=PAPER.get(config or "", {}),
+            ),
+            scoring=scoring,
+        )
+    partial_file.unlink()
 
 
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+def _protocol(
+    checkpoint: Path,
+    experiment: ExperimentConfig | None,
+    tested: EvaluationSet,
+    inference: InferenceConfig,
+    metric: Metric,
+) -> dict[str, str]:
+    """What was measured, in words, so that protocols are never mixed in a table."""
+    trained = "not stated; name it with --config"
+    if experiment is not None:
+        trained = f"{experiment.data.dataset} {experiment.data.train_split}"
+    rules = {
+        "coco": "COCO's, annotated areas",
+        "crowdpose": "CrowdPose's, 0.53 of the box as area",
+    }
+    return {
+        "checkpoint": str(checkpoint),
+        "trained on": trained,
+        "tested on": f"{tested.name}, {len(tested.images.ids)} images",
+        "ground-truth boxes": "none",
+        "input": f"short side {inference.input_size}",
+        "scales": ", ".join(f"{scale:g}" for scale in inference.scales),
+        "flip": "yes" if inference.flip else "no",
+        "pose fusion": "yes" if inference.fusion else "no",
+        "metric": rules[metric],
+    }
+
+
+def _speed(timing: Timing, batch_size: int) -> dict[str, str]:
+    import jax
+
+    device = jax.devices()[0]
+    words = {
+        "device": device.device_kind,
+        "batch": f"up to {batch_size} images of one size",
+        "time": f"{timing.seconds:.1f} s for {timing.images} images, compilation included",
+    }
+    if timing.images_per_second is not None:
+        words["images/s"] = f"{timing.images_per_second:.2f}, reading and poses included"
+    return words
+
+
+def _server_name(annotations: Path) -> str:
+    """The split as COCO's server calls it, from the name of its own file."""
+    return annotations.stem.removeprefix("image_info_").removeprefix("person_keypoints_")

@@ -33,6 +33,7 @@ GROUND_TRUTH = "ground truth"
 GROUPS = ("best", "worst", "random")
 _LONGEST_SIDE = 640  # of a picture in the page, pixels
 _JPEG_QUALITY = 72
+_MOST_CANDIDATES = 30  # of a stage before the result
 _COLORS = 21  # distinct ones that `person_color` has
 # A pose further from every person than this share of a person's size keeps a neutral colour.
 _SAME_PERSON = 0.25
@@ -169,7 +170,7 @@ def gallery(
     skeleton: Skeleton,
     chosen: Mapping[int, Sequence[str]],
     *,
-    read_image: Callable[[Mapping[str, Any]], np.ndarray | None],
+    read_image: Callable[[Mapping[str, Any]], np.ndarray] | None = None,
     stages: Mapping[int, Mapping[str, Poses]] | None = None,
     name: str = "result",
 ) -> tuple[GalleryItem, ...]:
@@ -181,7 +182,8 @@ def gallery(
         evaluation: of these two.
         skeleton: of both.
         chosen: image id -> groups, from `choose_images`.
-        read_image: from an entry of the dataset's images to its pixels, or None.
+        read_image: from an entry of the dataset's images to its pixels; without it, poses are
+            drawn on an empty ground.
         stages: image id -> poses by name, shown between ground truth and results: what the network
             had before the result (coarse, refined).
         name: of the results' layer.
@@ -196,7 +198,8 @@ def gallery(
             continue
         index = index_of[entry["id"]]
         people = [p for p in dataset["annotations"] if p["image_id"] == entry["id"]]
-        image = read_image(entry)
+        image = read_image(entry) if read_image else None
+        before = (stages or {}).get(entry["id"], {})
         items.append(
             GalleryItem(
                 name=str(entry.get("file_name", entry["id"])),
@@ -205,7 +208,7 @@ def gallery(
                 size=_size(entry, image, people),
                 layers={
                     GROUND_TRUTH: _poses(people, skeleton),
-                    **(stages or {}).get(entry["id"], {}),
+                    **{k: _best(poses) for k, poses in before.items()},
                     name: _poses([r for r in results if r["image_id"] == entry["id"]], skeleton),
                 },
                 areas=np.array([person["area"] for person in people], float),
@@ -234,6 +237,12 @@ def _poses(entries: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> _Poses:
     keypoints = np.array([entry["keypoints"] for entry in entries], float)
     keypoints = keypoints.reshape(len(entries), skeleton.num_keypoints, 3)
     return _Poses(keypoints, np.array([e.get("score", 1.0) for e in entries], float))
+
+
+def _best(poses: Poses) -> _Poses:
+    """The candidates of one image are many; the best tell enough."""
+    order = np.argsort(-poses.scores, kind="stable")[:_MOST_CANDIDATES]
+    return _Poses(poses.keypoints[order], poses.scores[order])
 
 
 def _known(value: float) -> float | None:

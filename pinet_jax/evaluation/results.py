@@ -77,6 +77,25 @@ def read_annotations(
     }
 
 
+def read_images(source: str | Path) -> tuple[list[dict[str, Any]], bool]:
+    """Reads only the images of a COCO-format file, such as test-dev's, which has no annotations.
+
+    Returns:
+        Entries with at least `id`, `file_name`, `height` and `width`, and whether the file has
+        annotations too.
+
+    Raises:
+        InputError: the file is unreadable or lacks these.
+    """
+    where, content = _load(source, "images")
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where}: not a COCO file; it needs `images`")
+    needed = ("id", "file_name", "height", "width")
+    images = _records(content.get("images"), needed, f"{where}: images")
+    _refuse_repeated([image["id"] for image in images], f"{where}: image id")
+    return images, "annotations" in content
+
+
 def read_results(
     source: str | Path | Sequence[Mapping[str, Any]], dataset: Dataset, skeleton: Skeleton
 ) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from experiments import cli
 from experiments.evaluate import main
+from experiments.scoring import Scoring
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.pinet_jax.evaluation.crowds import make_crowd
@@ -62,7 +63,7 @@ def test_figures_table_and_report_from_one_command(files, monkeypatch, capsys):
         (["--skeleton", "absent.json"], "absent.json"),
         (["--compare", "absent.json"], "absent.json: cannot be read"),
         (["--results", "absent.json"], "absent.json: cannot be read"),
-        (["--out", "/proc/m.json"], "/proc/m.json: cannot be written"),
+        (["--out", "/proc/m.json"], "/proc/m.txt: cannot be written"),
         (["--out", "m.txt"], "--out m.txt"),
         (["--report", "r.html", "--images", "absent"], "absent"),
     ],
@@ -93,7 +94,7 @@ def test_a_skeleton_file_brings_its_sigmas(tmp_path):
             metric="coco",
             out=tmp_path / "m.json",
             skeleton=skeleton,
-            resamples=0,
+            scoring=Scoring(resamples=0),
         )
         content = json.loads((tmp_path / "m.json").read_text())
         assert content["intervals"] == {}

@@ -1,0 +1,150 @@
+"""Result files written: as poses come, whole, and as COCO's server takes them.
+
+Legend for shapes: N poses, K keypoints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pinet_jax.errors import InputError
+
+Entry = dict[str, Any]  # of COCO's result format
+
+
+def pose_entries(
+    image_id: int, keypoints: np.ndarray, scores: np.ndarray, *, category_id: int = 1
+) -> list[Entry]:
+    """An image's poses in COCO's result format.
+
+    Args:
+        image_id: of the annotations.
+        keypoints: float32 [N, K, 3], (x, y, score) in image pixels.
+        scores: float32 [N].
+        category_id: of the annotations' persons.
+    """
+    return [
+        {
+            "image_id": int(image_id),
+            "category_id": category_id,
+            "keypoints": [_shortest(value) for value in points.flat],
+            "score": _shortest(score),
+        }
+        for points, score in zip(keypoints, scores, strict=True)
+    ]
+
+
+def write_results(path: str | Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a COCO result file, whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(results, allow_nan=False, separators=(",", ":")))
+    os.replace(partial, path)
+
+
+def write_submission(
+    folder: str | Path, results: Sequence[Mapping[str, Any]], split: str, algorithm: str
+) -> Path:
+    """Writes the archive that COCO's evaluation server takes.
+
+    Args:
+        folder: where to.
+        results: COCO result entries.
+        split: as the server calls it, such as "test-dev2017" or "val2017".
+        algorithm: what the server is to call the system.
+
+    Returns:
+        The zip file; it holds one JSON file of the same name.
+    """
+    name = f"person_keypoints_{split}_{algorithm}_results"
+    path = Path(folder) / f"{name}.zip"
+    partial = path.with_name(path.name + ".partial")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{name}.json", json.dumps(results, allow_nan=False))
+    os.replace(partial, path)
+    return path
+
+
+class PartialResults:
+    """Poses on disk as they come, a line an image, so that a killed run can go on.
+
+    The first line says which run it is; a file of another run is refused. A line that the end of a
+    run cut short is dropped.
+
+    Attributes:
+        done: image id -> its entries.
+    """
+
+    def __init__(self, path: str | Path, run: Mapping[str, Any]) -> None:
+        """Opens the file, or begins it.
+
+        Args:
+            path: the file.
+            run: what decides the results (checkpoint, split, test procedure), as JSON takes it.
+
+        Raises:
+            InputError: the file is of another run, or cannot be written.
+        """
+        self.path = Path(path)
+        self.done: dict[int, list[Entry]] = {}
+        header = json.dumps({"run": run}, sort_keys=True) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            whole = self._read(header) if self.path.exists() else 0
+            self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        if not whole:
+            self._append(header)
+
+    def _read(self, header: str) -> int:
+        """Fills `done`; returns how many bytes are whole lines, 0 for a file without its first."""
+        *lines, _ = self.path.read_bytes().split(b"\n")
+        if not lines:
+            return 0
+        if lines[0].decode(errors="replace") + "\n" != header:
+            raise InputError(
+                f"{self.path}: poses of another run (checkpoint, split or options differ); "
+                "delete it or choose another output folder"
+            )
+        for line in lines[1:]:
+            entry = json.loads(line)
+            self.done[entry["image_id"]] = entry["poses"]
+        return sum(len(line) + 1 for line in lines)
+
+    def add(self, image_id: int, entries: list[Entry]) -> None:
+        """Stores an image's entries; there may be none."""
+        self.done[image_id] = entries
+        self._append(json.dumps({"image_id": image_id, "poses": entries}) + "\n")
+
+    def _append(self, line: str) -> None:
+        self._file.write(line.encode())
+        self._file.flush()
+
+    def results(self, image_ids: Sequence[int]) -> list[Entry]:
+        """All entries, image by image in this order."""
+        return [entry for image_id in image_ids for entry in self.done[image_id]]
+
+    def close(self) -> None:
+        """Closes the file, which stays."""
+        self._file.close()
+
+    def __enter__(self) -> PartialResults:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _shortest(value: np.float32) -> float:
+    """The fewest digits that give the same float32 again: half the size of a file."""
+    return float(str(value))
