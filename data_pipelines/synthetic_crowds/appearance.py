@@ -105,9 +105,7 @@ def sample_paint(key: jax.Array, dress: Dress, person: jax.Array, height: jax.Ar
     bottom = jnp.where(classic, _from_palette(k["bottom"], _DENIM_TO_BLACK), any_color(k["bottom"]))
     one_piece = (dress.skirt > 0) & jax.random.bernoulli(k["one_piece"], 0.6)
     bottom = jnp.where(one_piece, top, bottom)
-    shoes = jnp.where(
-        jax.random.bernoulli(k["shoes"], 0.7), any_color(k["shoe_color"]) * 0.6, skin
-    )
+    shoes = jnp.where(jax.random.bernoulli(k["shoes"], 0.7), any_color(k["shoe_color"]) * 0.6, skin)
     hat = jnp.where(dress.brim > 0, any_color(k["hat"]), hair)
     bald = dress.hair < 0.05
     beard = jnp.where(jax.random.bernoulli(k["beard"], 0.14), hair, skin)
@@ -147,7 +145,7 @@ def sample_paint(key: jax.Array, dress: Dress, person: jax.Array, height: jax.Ar
     # Stripes around the body, along it, both (checks), or, for one shirt in three, none.
     striped = jax.random.bernoulli(k["striped"], 0.42, (2,))
     stripes = jnp.where(striped, uniform(k["period"], minval=14.0, maxval=45.0) / height, 0.0)
-    return painter.finish(second, stripes, rough=uniform(k["rough"], minval=0.02, maxval=0.16))
+    return painter.finish(second, stripes, rough=uniform(k["rough"], minval=0.02, maxval=0.1))
 
 
 _DRAWS = (

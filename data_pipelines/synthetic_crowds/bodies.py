@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.synthetic_crowds import poses
-from data_pipelines.synthetic_crowds.primitives import Solids
+from data_pipelines.synthetic_crowds.primitives import Solids, bounding_boxes
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import Skeleton
 
@@ -142,17 +142,26 @@ class _Builder:
 
 
 class Body(NamedTuple):
-    """A posed body.
-
-    Attributes:
-        landmarks: float32 [J, 3].
-        solids: the M solids, in the order of `SOLID_NAMES`.
-        lowest: float32 [], the height of the soles.
-    """
+    """A posed body in its own axes: landmarks float32 [J, 3], and M solids as in `SOLID_NAMES`."""
 
     landmarks: jax.Array
     solids: Solids
-    lowest: jax.Array
+
+
+class View(NamedTuple):
+    """A body in the camera's axes, in body heights about the hips.
+
+    Attributes:
+        solids: the M solids.
+        landmarks: float32 [J, 3].
+        box: float32 [4], x0, y0, x1, y1.
+        soles: float32 [], how far below the hips the lower foot is.
+    """
+
+    solids: Solids
+    landmarks: jax.Array
+    box: jax.Array
+    soles: jax.Array
 
 
 SOLID_NAMES = (
@@ -172,7 +181,8 @@ def build_body(shape: Shape, dress: Dress, angles: jax.Array) -> Body:
         angles: float32 [A], see `poses.ANGLES`; heading is not among them.
     """
     angle = {name: angles[index] for name, index in poses.INDEX.items()}
-    builder, points = _Builder(), {}
+    builder = _Builder()
+    points: dict[str, jax.Array] = {}
     root = rotation(0, angle["lean"]) @ rotation(2, -angle["tilt"])
     neck, chest_frame = _add_torso(builder, shape, dress, angle, root)
     for side, sign in (("left", 1.0), ("right", -1.0)):
@@ -181,9 +191,7 @@ def build_body(shape: Shape, dress: Dress, angles: jax.Array) -> Body:
     _add_skirt(builder, shape, dress, root, points)
     points |= _add_head(builder, shape, dress, angle, neck, chest_frame)
     solids = jax.tree.map(lambda *s: jnp.stack(s), *(builder.parts[n] for n in SOLID_NAMES))
-    landmarks = jnp.stack([points[name] for name in LANDMARKS])
-    feet = jnp.stack([builder.parts[f"{side}_foot"].end for side in ("left", "right")])
-    return Body(landmarks, solids, jnp.min(feet[:, 1]) - 0.02)
+    return Body(jnp.stack([points[name] for name in LANDMARKS]), solids)
 
 
 def _add_torso(
@@ -193,8 +201,11 @@ def _add_torso(
     bend, side, twist = (angle[f"spine_{name}"] for name in ("bend", "side", "twist"))
 
     def spine(share: float) -> jax.Array:
-        return root @ rotation(0, share * bend) @ rotation(2, -share * side) @ rotation(
-            1, share * twist
+        return (
+            root
+            @ rotation(0, share * bend)
+            @ rotation(2, -share * side)
+            @ rotation(1, share * twist)
         )
 
     low, chest = spine(0.4), spine(1.0)
@@ -357,8 +368,10 @@ def _add_head(
     thick = 0.05 * (1.0 + dress.hair)
     add("hair", at(0.0, 0.02, -0.012), at(0.0, -0.012, -0.026), (thick, 0.9 * thick), 1.14)
     longer = (dress.long_hair > 0).astype(jnp.float32)
-    tail = center + frame @ (size * _point(0.0, 0.0, -0.03)) - size * dress.long_hair * (
-        0.1 * chest_frame[:, 1]
+    tail = (
+        center
+        + frame @ (size * _point(0.0, 0.0, -0.03))
+        - size * dress.long_hair * (0.1 * chest_frame[:, 1])
     )
     add("long_hair", at(0.0, 0.005, -0.022), tail, (0.054 * longer, 0.045 * longer), 0.7)
     for side, sign in (("left", 1.0), ("right", -1.0)):
@@ -390,21 +403,27 @@ def _flatten_down(solid: Solids) -> Solids:
     return solid._replace(frame=frame, depth_ratio=jnp.float32(0.16))
 
 
-def view(solids: Solids, landmarks: jax.Array, camera: jax.Array) -> tuple[Solids, jax.Array]:
+def view(body: Body, camera: jax.Array) -> View:
     """Turns a body to the camera.
 
     Args:
-        solids: of a body.
-        landmarks: float32 [J, 3].
+        body: in its own axes.
         camera: float32 [3, 3], rotation from the person's axes to right, up, towards the viewer.
-
-    Returns:
-        the solids and landmarks in camera axes (x right, y down, z away), in body heights.
     """
     to_camera = jnp.asarray(np.diag([1.0, -1.0, -1.0]), jnp.float32) @ camera
-    turned = solids._replace(
-        start=solids.start @ to_camera.T,
-        end=solids.end @ to_camera.T,
-        frame=jnp.einsum("ij,mjk->mik", to_camera, solids.frame),
+    solids = body.solids._replace(
+        start=body.solids.start @ to_camera.T,
+        end=body.solids.end @ to_camera.T,
+        frame=jnp.einsum("ij,mjk->mik", to_camera, body.solids.frame),
     )
-    return turned, landmarks @ to_camera.T
+    boxes = bounding_boxes(solids)  # [M, 4]
+    there = (solids.radius_start > 0)[:, None]
+    low = jnp.min(jnp.where(there, boxes[:, :2], jnp.inf), axis=0)
+    high = jnp.max(jnp.where(there, boxes[:, 2:], -jnp.inf), axis=0)
+    feet = [SOLID_NAMES.index(f"{side}_foot") for side in ("left", "right")]
+    return View(
+        solids,
+        body.landmarks @ to_camera.T,
+        jnp.concatenate([low, high]),
+        jnp.max(boxes[np.array(feet), 3]),
+    )

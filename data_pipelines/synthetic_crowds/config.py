@@ -17,7 +17,7 @@ class CrowdConfig:
     overlap: float = 0.3  # wanted mean box IoU (each person's largest with another), 0 to 0.8
     size: int = 256  # the image's side in pixels, a multiple of 16
     occluders: int = 3  # most things in front of people
-    distractors: int = 24  # things behind people
+    distractors: int = 18  # things behind people
 
     def __post_init__(self) -> None:
         fewest, most = self.people

@@ -1,7 +1,7 @@
 """Endless crowds with exact labels: a pure function of a random key.
 
-`crowd` makes one image, `crowd_batch` a training batch; both run wherever JAX runs, and image i of
-seed s is the same in any batch.
+`crowd` makes one image, `crowds` several, `crowd_batch` a training batch. All run wherever JAX
+runs, and image i of a seed is the same in any batch.
 
 Legend for shapes: B images, P people (padded to the config's most), K keypoints, J landmarks,
 H = W = size, C bodies drawn for each person, M solids of a body, N solids in all.
@@ -9,7 +9,8 @@ H = W = size, C bodies drawn for each person, M solids of a body, N solids in al
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +18,9 @@ import numpy as np
 
 from data_pipelines.synthetic_crowds import bodies, poses, scenery
 from data_pipelines.synthetic_crowds.appearance import sample_dress, sample_paint
-from data_pipelines.synthetic_crowds.bodies import Body, Dress
-from data_pipelines.synthetic_crowds.config import CrowdConfig
+from data_pipelines.synthetic_crowds.config import MAX_PEOPLE, CrowdConfig
 from data_pipelines.synthetic_crowds.placement import place_people
-from data_pipelines.synthetic_crowds.primitives import (
-    Paint,
-    Solids,
-    bounding_boxes,
-    project,
-)
+from data_pipelines.synthetic_crowds.primitives import Paint, Solids, project
 from data_pipelines.synthetic_crowds.rasterizer import Canvas, rasterize
 from pinet_jax.skeletons import COCO_17, Skeleton
 
@@ -33,6 +28,11 @@ CHOICES = 6  # bodies drawn for each person, to find one that fits
 LAYER = 8.0  # picture sides between two people's depths: nobody reaches through another
 LEAST_SEEN = 0.05  # share of a person that must be seen to be annotated
 STRIDE = 4  # input pixels of one feature-map pixel
+
+
+_ANKLES = np.array([bodies.LANDMARKS.index(f"{side}_ankle") for side in ("left", "right")])
+
+T = TypeVar("T")
 
 
 class Crowd(NamedTuple):
@@ -96,46 +96,61 @@ def crowd(key: jax.Array, config: CrowdConfig, skeleton: Skeleton = COCO_17) -> 
     return annotate(image, canvas, cast, names)
 
 
-def crowd_of(seed: int, index: int, config: CrowdConfig, skeleton: Skeleton = COCO_17) -> Crowd:
-    """Image `index` of a seed."""
-    return crowd(jax.random.fold_in(jax.random.key(seed), index), config, skeleton)
+def crowds(
+    key: jax.Array, indices: jax.Array, config: CrowdConfig, skeleton: Skeleton = COCO_17
+) -> Crowd:
+    """Several images; fields get a leading axis B. Call it under `jax.jit`.
+
+    Args:
+        key: random key of the seed, `jax.random.key(seed)`.
+        indices: int32 [B]; image i is the same in whatever company.
+        config: the dials.
+        skeleton: whose keypoints to give.
+    """
+    return _map(lambda i: crowd(jax.random.fold_in(key, i), config, skeleton), indices)
 
 
 def crowd_batch(
-    keys: jax.Array, config: CrowdConfig, skeleton: Skeleton = COCO_17, max_people: int = 30
+    key: jax.Array,
+    indices: jax.Array,
+    config: CrowdConfig,
+    skeleton: Skeleton = COCO_17,
+    *,
+    max_people: int = MAX_PEOPLE,
 ) -> dict[str, jax.Array]:
     """A training batch made on the device; call it under `jax.jit`.
 
     Args:
-        keys: random keys [B]; `jax.random.fold_in(seed, i)` for image i.
+        key: random key of the seed.
+        indices: int32 [B], which images.
         config: the dials.
         skeleton: whose keypoints to give.
-        max_people: rows to which people are padded, at least the config's most.
+        max_people: P, rows to which people are padded, at least the config's most.
 
     Returns:
-        image: uint8 [B, S, S, 3], keypoints: float32 [B, P, K, 3] in feature-map pixels, area:
-        float32 [B, P], of the boxes in input pixels, valid_mask: uint8 [B, S/4, S/4].
+        image: uint8 [B, S, S, 3]; keypoints: float32 [B, P, K, 3] in feature-map pixels; area:
+        float32 [B, P], of the boxes in input pixels; valid_mask: uint8 [B, S/4, S/4].
     """
 
-    def one(key: jax.Array) -> dict[str, jax.Array]:
-        made = crowd(key, config, skeleton)
-        keypoints = made.keypoints / jnp.asarray([STRIDE, STRIDE, 1], jnp.float32)[None, None]
+    def one(index: jax.Array) -> dict[str, jax.Array]:
+        made = crowd(jax.random.fold_in(key, index), config, skeleton)
+        to_map = jnp.asarray([1 / STRIDE, 1 / STRIDE, 1], jnp.float32)[None, None]
         rows = (0, max_people - config.people[1])
         side = config.size // STRIDE
         return {
             "image": made.image,
-            "keypoints": jnp.pad(keypoints, (rows, (0, 0), (0, 0))),
+            "keypoints": jnp.pad(made.keypoints * to_map, (rows, (0, 0), (0, 0))),
             "area": jnp.pad(made.boxes[:, 2] * made.boxes[:, 3], rows),
             "valid_mask": jnp.ones((side, side), jnp.uint8),
         }
 
-    return over_keys(one, keys)
+    return _map(one, indices)
 
 
-def over_keys(function, keys: jax.Array):  # noqa: ANN001, ANN201
-    """`function` of every key: one after another on a CPU, side by side on an accelerator."""
+def _map(function: Callable[[jax.Array], T], indices: jax.Array) -> T:
+    """One image after another on a CPU, where loops are cheap; side by side on an accelerator."""
     return jax.lax.platform_dependent(
-        keys, cpu=lambda keys: jax.lax.map(function, keys), default=jax.vmap(function)
+        indices, cpu=lambda i: jax.lax.map(function, i), default=jax.vmap(function)
     )
 
 
@@ -144,105 +159,102 @@ def sample_cast(key: jax.Array, config: CrowdConfig) -> Cast:
     people, size = config.people[1], config.size
     keys = jax.random.split(key, 7)
     count = jax.random.randint(keys[0], (), config.people[0], people + 1)
-    camera_pitch, camera_roll = _sample_camera(keys[1])
-
     body_keys = jax.random.split(keys[2], (people, CHOICES))
-    drawn = jax.vmap(jax.vmap(_sample_body, in_axes=(0, None, None)), in_axes=(0, None, None))(
-        body_keys, camera_pitch, camera_roll
-    )
-    span = 1.4 * min(config.overlap, 0.25, 0.85 - config.overlap)
-    span = min(config.overlap, 0.25, max(0.85 - config.overlap, 0.0))
+    sample = jax.vmap(jax.vmap(_sample_actor, in_axes=(0, None)), in_axes=(0, None))
+    drawn = sample(body_keys, _sample_camera(keys[1]))  # [P, C, ...]
+    # Images differ in crowding about the wanted mean, as far as boxes can.
+    span = min(config.overlap, 0.25, 0.85 - config.overlap)
     wanted = config.overlap + jax.random.uniform(keys[3], minval=-span, maxval=span)
-    places = place_people(keys[4], drawn.box, drawn.height, count, wanted, size)
+    places = place_people(keys[4], drawn.view.box, drawn.height, count, wanted, size)
+    actors = jax.tree.map(lambda part: jax.vmap(lambda row, c: row[c])(part, places.body), drawn)
 
-    chosen = jax.tree.map(lambda part: jax.vmap(lambda row, c: row[c])(part, places.body), drawn)
-    present = jnp.arange(people) < count
-    nearness = places.hips[:, 1] + places.scale * chosen.box[:, 3]
-    nearness = nearness + 0.06 * places.scale * jax.random.normal(keys[5], (people,))
-    rank = jnp.argsort(jnp.argsort(-nearness)).astype(jnp.float32)
-    return _arrange(keys[6], chosen, places.hips, places.scale, rank * LAYER * size, present)
+    # Who stands lower in the picture is nearer, give or take a little.
+    ground = places.hips[:, 1] + places.scale * actors.view.box[:, 3]
+    ground = ground + 0.06 * places.scale * jax.random.normal(keys[5], (people,))
+    layer = jnp.argsort(jnp.argsort(-ground))
+    return arrange(
+        keys[6], actors, places.hips, places.scale, layer, jnp.arange(people) < count, size
+    )
 
 
-def _sample_camera(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How far the camera looks down, and how it is turned about its axis, in radians."""
+def _sample_camera(key: jax.Array) -> jax.Array:
+    """A camera that looks down a little and is not quite upright, float32 [3, 3]."""
     pitch_key, roll_key = jax.random.split(key)
     pitch = jax.random.uniform(pitch_key, minval=-0.1, maxval=0.4)
-    return pitch, 0.06 * jax.random.truncated_normal(roll_key, -2.0, 2.0)
+    roll = 0.06 * jax.random.truncated_normal(roll_key, -2.0, 2.0)
+    return bodies.rotation(0, pitch) @ bodies.rotation(2, roll)
 
 
-class _Actor(NamedTuple):
-    """A body as the camera sees it, in body heights about the hips."""
+class Actor(NamedTuple):
+    """A dressed body before the camera.
 
-    solids: Solids
-    landmarks: jax.Array
-    dress: Dress
-    dress_key: jax.Array
-    box: jax.Array
+    Attributes:
+        view: the body as the camera sees it, in body heights about the hips.
+        dress: geometry of its clothes.
+        paint_key: random key of its colours.
+        height: float32 [], of the person among others.
+        seated: bool [].
+    """
+
+    view: bodies.View
+    dress: bodies.Dress
+    paint_key: jax.Array
     height: jax.Array
-    lowest: jax.Array
     seated: jax.Array
 
 
-def _sample_body(key: jax.Array, pitch: jax.Array, roll: jax.Array) -> _Actor:
+def _sample_actor(key: jax.Array, camera: jax.Array) -> Actor:
     shape_key, dress_key, pose_key, heading_key, paint_key = jax.random.split(key, 5)
     shape, dress = bodies.sample_shape(shape_key), sample_dress(dress_key)
     angles, family = poses.sample_pose(pose_key)
     body = bodies.build_body(shape, dress, angles)
-    heading = poses.sample_heading(heading_key)
-    camera = (
-        bodies.rotation(0, pitch) @ bodies.rotation(2, roll) @ bodies.rotation(1, heading)
-    )
-    return view_body(body, camera)._replace(
-        dress=dress, dress_key=paint_key, height=shape.height, seated=family == poses.SITTING
-    )
+    heading = bodies.rotation(1, poses.sample_heading(heading_key))
+    view = bodies.view(body, camera @ heading)
+    return Actor(view, dress, paint_key, shape.height, family == poses.SITTING)
 
 
-def view_body(body: Body, camera: jax.Array) -> _Actor:
-    """Turns a body to the camera and measures it."""
-    solids, landmarks = bodies.view(body.solids, body.landmarks, camera)
-    boxes = bounding_boxes(solids)  # [M, 4]
-    there = (solids.radius_start > 0)[:, None]
-    low = jnp.min(jnp.where(there, boxes[:, :2], jnp.inf), axis=0)
-    high = jnp.max(jnp.where(there, boxes[:, 2:], -jnp.inf), axis=0)
-    zero = jnp.float32(0.0)
-    return _Actor(
-        solids, landmarks, Dress(*[zero] * 6), jax.random.key(0), jnp.concatenate([low, high]),
-        jnp.float32(1.0), high[1], jnp.bool_(False),
-    )  # fmt: skip
-
-
-def _arrange(
+def arrange(
     key: jax.Array,
-    actors: _Actor,
+    actors: Actor,
     hips: jax.Array,
     scale: jax.Array,
-    depth: jax.Array,
+    layer: jax.Array,
     present: jax.Array,
+    size: int,
 ) -> Cast:
-    """Scales the chosen bodies, puts them into the picture and dresses them."""
-    people = scale.shape[0]
-    paint = jax.vmap(sample_paint)(actors.dress_key, actors.dress, jnp.arange(people), scale)
+    """Puts people into the picture and dresses them.
+
+    Args:
+        key: random key.
+        actors: P people.
+        hips: float32 [P, 2], where the hips' centres are, in pixels.
+        scale: float32 [P], pixels a body height.
+        layer: int32 [P], rank in depth, 0 for the nearest.
+        present: bool [P].
+        size: side of the picture in pixels.
+    """
+    paint = jax.vmap(sample_paint)(actors.paint_key, actors.dress, jnp.arange(len(scale)), scale)
+    depth = LAYER * size * layer.astype(jnp.float32)
     origin = jnp.concatenate([hips, depth[:, None]], axis=-1)  # [P, 3]
-    size = scale[:, None]
     there = jnp.where(present, scale, 0.0)
-    solids = actors.solids
-    solids = solids._replace(
-        start=origin[:, None] + size[..., None] * solids.start,
-        end=origin[:, None] + size[..., None] * solids.end,
-        radius_start=there[:, None] * solids.radius_start,
-        radius_end=size * solids.radius_end,
+
+    view = actors.view
+    wide = scale[:, None, None]
+    solids = view.solids._replace(
+        start=origin[:, None] + wide * view.solids.start,
+        end=origin[:, None] + wide * view.solids.end,
+        radius_start=there[:, None] * view.solids.radius_start,
+        radius_end=there[:, None] * view.solids.radius_end,
     )
-    soles = hips[:, 1] + scale * actors.lowest
-    feet = jnp.mean(
-        actors.landmarks[:, [bodies.LANDMARKS.index(f"{s}_ankle") for s in ("left", "right")], 0],
-        axis=1,
-    )
-    feet = jnp.stack([hips[:, 0] + scale * feet, soles - 0.02 * scale, depth + 3.0 * scale], -1)
+    landmarks = origin[:, None] + wide * view.landmarks
+    soles = hips[:, 1] + scale * view.soles
+    feet = jnp.mean(landmarks[:, _ANKLES, 0], axis=1)
+    feet = jnp.stack([feet, soles - 0.02 * scale, depth + 3.0 * scale], axis=-1)
     return Cast(
         solids=solids,
         paint=paint,
-        landmarks=origin[:, None] + size[..., None] * actors.landmarks,
-        reach=size * jnp.asarray(bodies.LANDMARK_DEPTH)[None],
+        landmarks=landmarks,
+        reach=scale[:, None] * jnp.asarray(bodies.LANDMARK_DEPTH)[None],
         present=present,
         things=(
             scenery.sample_seats(key, origin, soles, scale, actors.seated & present),
@@ -283,9 +295,7 @@ def _push(things: scenery.Things, depth: jax.Array) -> scenery.Things:
     """Moves things away from the camera."""
     away = jnp.stack([0.0 * depth, 0.0 * depth, depth], axis=-1)
     solids = things.solids
-    return things._replace(
-        solids=solids._replace(start=solids.start + away, end=solids.end + away)
-    )
+    return things._replace(solids=solids._replace(start=solids.start + away, end=solids.end + away))
 
 
 def annotate(image: jax.Array, canvas: Canvas, cast: Cast, names: np.ndarray) -> Crowd:

@@ -34,15 +34,21 @@ class Places(NamedTuple):
 
 def pairwise_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     """Intersection over union of boxes x0, y0, x1, y1: [N, 4], [M, 4] -> float32 [N, M]."""
+    shared = _shared_area(a, b)
+    return shared / jnp.maximum(_area(a)[:, None] + _area(b)[None] - shared, 1e-6)
+
+
+def _shared_area(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Areas that boxes have in common, float32 [N, M]."""
     low = jnp.maximum(a[:, None, :2], b[None, :, :2])
     high = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
-    total = _area(a)[:, None] + _area(b)[None] - shared
-    return shared / jnp.maximum(total, 1e-6)
+    return jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
 
 
 def mean_box_iou(boxes: jax.Array, present: jax.Array) -> jax.Array:
     """The mean over people of the largest IoU of one's box with another's, float32 [].
+
+    The twin of `pinet_jax.evaluation.crowding.mean_box_iou`, for padded people.
 
     Args:
         boxes: float32 [P, 4], x0, y0, x1, y1.
@@ -184,13 +190,10 @@ def _cost(
     allowed = jnp.maximum(jax.random.uniform(cut_key, minval=-0.9, maxval=0.45), 0.0)
     cut_cost = 2.0 * jnp.maximum(cut - allowed, 0.0) + 4.0 * jnp.maximum(cut - 0.6, 0.0)
 
-    # Nobody disappears wholly behind somebody larger.
-    contained = jnp.where(
-        present[None],
-        iou * (1.0 + area[:, None] / jnp.maximum(_area(placed), 1.0)[None]) / (1.0 + iou),
-        0.0,
-    )
-    lost = jnp.max(contained, axis=1) > 0.97
-    lost_cost = jnp.where(lost, 0.1 * (1.0 - overlap), 0.0)
+    # Nobody's box is inside a much larger one: such a person would disappear, or hide a face.
+    smaller = jnp.minimum(area[:, None], _area(placed)[None])
+    swallowed = _shared_area(inside, placed) > 0.95 * smaller
+    swallowed = jnp.any(swallowed & (iou < 0.6) & present[None], axis=1)
+    lost_cost = jnp.where(swallowed, 0.1, 0.0)
     noise = jax.random.uniform(noise_key, miss.shape, maxval=0.015)
     return miss + cut_cost + lost_cost + noise

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-
 NOWHERE = -1e6  # a pixel coordinate outside of every picture
 
 
@@ -125,9 +124,7 @@ def project(solids: Solids, soft: jax.Array, light: jax.Array) -> Footprints:
 
 
 def _project_one(solid: Solids, light: jax.Array) -> Footprints:
-    squeeze = jnp.stack(
-        [jnp.ones_like(solid.depth_ratio)] * 2 + [1.0 / solid.depth_ratio]
-    )  # [3]
+    squeeze = jnp.stack([jnp.ones_like(solid.depth_ratio)] * 2 + [1.0 / solid.depth_ratio])  # [3]
     to_round = squeeze[:, None] * solid.frame.T  # [3, 3]
     ray = to_round[:, 2]
     ray_length = jnp.linalg.norm(ray)

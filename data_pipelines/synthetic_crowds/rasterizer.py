@@ -50,24 +50,32 @@ def rasterize(
     """
     height, width = texture.shape
     rows, columns = height // TILE, width // TILE
-    corners = np.stack(np.mgrid[:rows, :columns][::-1], -1).reshape(-1, 2) * TILE
-    corners = jnp.asarray(corners, jnp.float32)  # [tiles, 2]
-    following = _next_touching(corners, footprints.box)
-    tiles = (
+    y, x = np.mgrid[:rows, :columns] * TILE
+    corners = jnp.asarray(np.stack([x.ravel(), y.ravel()], -1), jnp.float32)  # [tiles, 2]
+    tiles = _Tile(
         corners,
-        following,
+        _next_touching(corners, footprints.box),
         _to_tiles(background),
         _to_tiles(texture[None])[:, 0],
     )
 
-    def draw(tile: tuple[jax.Array, ...]) -> Canvas:
-        return _draw_tile(*tile, footprints, paint)
+    def draw(tile: _Tile) -> Canvas:
+        return _draw_tile(tile, footprints, paint)
 
     # A CPU walks through each tile's own list; an accelerator through all lists at once.
     canvas = jax.lax.platform_dependent(
         tiles, cpu=lambda tiles: jax.lax.map(draw, tiles), default=jax.vmap(draw)
     )
     return jax.tree.map(lambda part: _from_tiles(part, height, width), canvas)
+
+
+class _Tile(NamedTuple):
+    """A tile's corner [2], its solids [N + 1], background [3, T, T] and texture [T, T]."""
+
+    corner: jax.Array
+    following: jax.Array
+    background: jax.Array
+    texture: jax.Array
 
 
 def _to_tiles(picture: jax.Array) -> jax.Array:
@@ -84,7 +92,7 @@ def _from_tiles(tiles: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def _next_touching(corners: jax.Array, boxes: jax.Array) -> jax.Array:
-    """For every tile and n: the first solid from n on that touches the tile, else N. [tiles, N+1]."""
+    """The first solid from n on that touches a tile, else N; int32 [tiles, N + 1]."""
     low, high = boxes[:, :2], boxes[:, 2:]
     touches = jnp.all(
         (low[None] < corners[:, None] + TILE) & (high[None] > corners[:, None]), axis=-1
@@ -95,17 +103,11 @@ def _next_touching(corners: jax.Array, boxes: jax.Array) -> jax.Array:
     return jax.lax.cummin(index, axis=1, reverse=True)
 
 
-def _draw_tile(
-    corner: jax.Array,
-    following: jax.Array,
-    background: jax.Array,
-    texture: jax.Array,
-    footprints: Footprints,
-    paint: Paint,
-) -> Canvas:
+def _draw_tile(tile: _Tile, footprints: Footprints, paint: Paint) -> Canvas:
     count = footprints.length.shape[0]
-    offsets = jnp.asarray(np.mgrid[:TILE, :TILE][::-1] + 0.5, jnp.float32)
-    x, y = offsets + corner[:, None, None]  # each [T, T]
+    rows, columns = np.mgrid[:TILE, :TILE] + 0.5
+    x = tile.corner[0] + jnp.asarray(columns, jnp.float32)  # [T, T]
+    y = tile.corner[1] + jnp.asarray(rows, jnp.float32)
 
     def more(state: tuple[jax.Array, Canvas]) -> jax.Array:
         return state[0] < count
@@ -113,15 +115,15 @@ def _draw_tile(
     def step(state: tuple[jax.Array, Canvas]) -> tuple[jax.Array, Canvas]:
         n, canvas = state
         footprint, look = jax.tree.map(lambda part: part[n], (footprints, paint))
-        return following[n + 1], _draw_solid(canvas, x, y, texture, footprint, look)
+        return tile.following[n + 1], _draw_solid(canvas, x, y, tile.texture, footprint, look)
 
     canvas = Canvas(
-        background,
+        tile.background,
         jnp.full(x.shape, FAR, jnp.float32),
         jnp.full(x.shape, NOBODY, jnp.int32),
         jnp.zeros(x.shape, jnp.int32),
     )
-    return jax.lax.while_loop(more, step, (following[0], canvas))[1]
+    return jax.lax.while_loop(more, step, (tile.following[0], canvas))[1]
 
 
 def _draw_solid(
@@ -156,7 +158,7 @@ def _draw_solid(
 
     toward_light = (du * at.light[0] + v * at.light[1] - inward * at.light[2]) / radius
     facing = jnp.where(look.flat > 0.5, 0.8, inward / radius)
-    shade = 1.0 + look.gloss * (0.55 * toward_light + 0.35 * facing - 0.45)
+    shade = 1.0 + look.gloss * (0.55 * toward_light + 0.3 * facing - 0.55)
     shade = shade * (1.0 + look.rough * texture)
     weave = _stripes(u * look.stripes[0]) * _stripes(v * look.stripes[1])
 

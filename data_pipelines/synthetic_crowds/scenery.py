@@ -39,9 +39,9 @@ def sample_texture(key: jax.Array, size: int) -> jax.Array:
     """Fine structure that rough surfaces show, about zero, float32 [H, W]."""
     coarse, middle, fine = jax.random.split(key, 3)
     texture = (
-        0.45 * smooth_noise(coarse, 12, size)
-        + 0.35 * smooth_noise(middle, size // 8, size)
-        + 0.3 * smooth_noise(fine, size // 2, size)
+        0.2 * smooth_noise(coarse, 10, size)
+        + 0.3 * smooth_noise(middle, size // 8, size)
+        + 0.4 * smooth_noise(fine, size // 3, size)
     )
     return jnp.clip(texture, -1.5, 1.5)
 
@@ -82,7 +82,7 @@ def sample_background(key: jax.Array, texture: jax.Array) -> jax.Array:
 
     ground = jnp.clip((y - horizon) * size, 0.0, 1.0)
     picture = (1.0 - ground)[None] * upper + ground[None] * floor
-    grain = 0.3 * uniform(keys[11]) ** 2
+    grain = 0.18 * uniform(keys[11])
     return picture * (1.0 + grain * texture)[None]
 
 
@@ -108,7 +108,7 @@ class Things(NamedTuple):
 def sample_distractors(key: jax.Array, count: int, size: int) -> Things:
     """Panels, furniture, poles, bushes and limbs without a body, behind the people."""
     return jax.vmap(_sample_thing, in_axes=(0, None, None))(
-        jax.random.split(key, count), jnp.float32(size), jnp.asarray([0.3, 0.25, 0.13, 0.2, 0.12])
+        jax.random.split(key, count), jnp.float32(size), jnp.asarray([0.33, 0.27, 0.14, 0.13, 0.13])
     )
 
 
@@ -142,7 +142,7 @@ _KINDS = np.array(
     ],
     np.float32,
 )
-_FOLIAGE = np.array([0.25, 0.4, 0.15], np.float32)
+_FOLIAGE = np.array([0.24, 0.33, 0.15], np.float32)
 
 
 def _sample_thing(key: jax.Array, size: jax.Array, shares: jax.Array) -> Things:
@@ -167,7 +167,7 @@ def _sample_thing(key: jax.Array, size: jax.Array, shares: jax.Array) -> Things:
         depth_ratio=jnp.float32(1.0),
     )
 
-    color = jnp.where(is_bush, _FOLIAGE * (0.5 + share[6]), surface_color(keys[3]))
+    color = jnp.where(is_bush, _FOLIAGE * (0.5 + 0.7 * share[6]), surface_color(keys[3]))
     color = jnp.where(is_limb & (share[7] < 0.6), skin_color(keys[3]), color)
     second = any_color(keys[4])
     patterned = jax.random.bernoulli(keys[5], 0.2, (2,)) & is_flat
@@ -184,7 +184,7 @@ def _sample_thing(key: jax.Array, size: jax.Array, shares: jax.Array) -> Things:
         soft=one,
         flat=is_flat.astype(jnp.float32),
         gloss=one,
-        rough=jnp.where(is_bush, 0.9, 0.3 * jax.random.uniform(keys[7])),
+        rough=jnp.where(is_bush, 0.6, 0.2 * jax.random.uniform(keys[7])),
         owner=jnp.int32(-1),
     )
     return Things(solids, paint)
