@@ -52,7 +52,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
         InputError: the suffix is of no known kind, or torch is needed and not installed.
     """
     path = Path(path)
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +99,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return strip_wrappers({name: file[name] for name in file.files})
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return strip_wrappers({name: arrays[name] for name in arrays.files})
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a readable npz file of plain arrays ({error})") from error
 

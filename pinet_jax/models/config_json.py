@@ -55,8 +55,9 @@ def config_from_json(content: Mapping[str, Any], where: str) -> PINetConfig:
 
 def _refinement(content: Mapping[str, Any], where: str) -> RefinementConfig:
     module, _, name = content["graph"].partition(":")
-    if module != graphs.__name__:
+    graph = getattr(graphs, name, None)
+    if module != graphs.__name__ or getattr(graph, "__module__", None) != module:
         raise InputError(
             f"{where}: was trained with your own graph {content['graph']}; give its --config, too"
         )
-    return RefinementConfig(**{**content, "graph": getattr(graphs, name)})
+    return RefinementConfig(**{**content, "graph": graph})

@@ -129,7 +129,7 @@ def test_neighbours_in_a_batch_and_padding_change_nothing():
         # Random weights throw keypoints thousands of pixels far: 1e-5 of that.
         size = np.abs(alone.keypoints).max()
         np.testing.assert_allclose(poses.keypoints, alone.keypoints, atol=1e-5 * size)
-        np.testing.assert_allclose(poses.scores, alone.scores, atol=1e-4)
+        np.testing.assert_allclose(poses.scores, alone.scores, rtol=1e-4, atol=1e-4)
 
 
 def test_poses_without_fusion_are_candidates_and_fewer():
@@ -178,5 +178,5 @@ def test_images_of_different_sizes_are_no_batch():
     [{"scales": (0.5, 2.0)}, {"scales": (1.0, 0.3)}, {"scales": (1.0, 1.0)}, {"input_size": 0}],
 )
 def test_settings_that_fit_no_input_are_refused(wrong):
-    with pytest.raises(InputError, match="scales|input size"):
+    with pytest.raises(InputError, match=r"scales|input size"):
         InferenceConfig(**wrong)
