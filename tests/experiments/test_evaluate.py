@@ -1,8 +1,9 @@
-"""`evaluate` on files, as a user calls it."""
+"""`evaluate` on result files and on checkpoints, as a user calls it."""
 
 import json
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,8 +11,12 @@ from PIL import Image
 from experiments import cli
 from experiments.evaluate import main
 from experiments.scoring import Scoring
+from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
+from pinet_jax.models.config import MICRO, PINetConfig
+from pinet_jax.models.initialization import init_variables
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
+from tests.conftest import shared_data
 from tests.pinet_jax.evaluation.crowds import make_crowd
 
 
@@ -115,3 +120,106 @@ def test_nothing_is_written_for_refused_results(files):
             out=out,
         )
     assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def micro(tmp_path_factory):
+    """A checkpoint of a micro network that is random enough to find something everywhere."""
+    config = PINetConfig(backbone=MICRO)
+    rng = np.random.default_rng(0)
+
+    def enlarged(leaf):
+        if leaf.ndim < 4:
+            return leaf
+        return (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype("f4")
+
+    path = tmp_path_factory.mktemp("model") / "micro"
+    save_model(path, config, jax.tree.map(enlarged, init_variables(config)))
+    return path
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Four images of COCO: annotations and the folder."""
+    content = json.loads(
+        shared_data("coco", "annotations", "person_keypoints_val2017.json").read_text()
+    )
+    content["images"] = content["images"][:4]
+    ids = {image["id"] for image in content["images"]}
+    content["annotations"] = [p for p in content["annotations"] if p["image_id"] in ids]
+    path = tmp_path / "person_keypoints_val2017.json"
+    path.write_text(json.dumps(content))
+    return path, shared_data("coco", "val2017")
+
+
+def run_checkpoint(checkpoint, coco, out, **options):
+    main(
+        checkpoint=checkpoint,
+        annotations=coco[0],
+        images=coco[1],
+        out=out,
+        input_size=64,
+        scoring=Scoring(report=out.with_suffix(".html"), resamples=5, gallery_size=1),
+        **options,
+    )
+
+
+def test_a_checkpoint_gives_the_figures_of_its_own_result_file(micro, coco, tmp_path, capsys):
+    out = tmp_path / "out" / "m.json"
+    run_checkpoint(micro, coco, out, batch_size=2)
+    figures = json.loads(out.read_text())
+    results = out.with_suffix(".results.json")
+    assert figures["poses"] == len(json.loads(results.read_text())) > 0
+    assert figures["metric"] == "coco"
+    assert figures["protocol"]["ground-truth boxes"] == "none"
+    assert "images" in figures["speed"]["time"]
+    page = out.with_suffix(".html").read_text()
+    assert '"name":"coarse"' in page and '"name":"refined"' in page and '"name":"fused"' in page
+    main(
+        results=results,
+        annotations=coco[0],
+        metric="coco",
+        out=tmp_path / "again.json",
+        scoring=Scoring(resamples=5),
+    )
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert {k: again[k] for k in ("AP", "AR", "intervals", "crowding")} == {
+        k: figures[k] for k in ("AP", "AR", "intervals", "crowding")
+    }
+    names = {path.name for path in out.parent.iterdir()}
+    assert names == {"m.json", "m.txt", "m.html", "m.results.json"}
+
+
+def test_images_without_annotations_give_the_servers_archive(micro, coco, tmp_path, capsys):
+    content = json.loads(coco[0].read_text())
+    del content["annotations"]
+    listed = tmp_path / "image_info_test-dev2017.json"
+    listed.write_text(json.dumps(content))
+    out = tmp_path / "out" / "m.json"
+    run_checkpoint(micro, (listed, coco[1]), out, submission="pinet")
+    archive = "person_keypoints_test-dev2017_pinet_results.zip"
+    assert {path.name for path in out.parent.iterdir()} == {"m.results.json", archive}
+    assert archive in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "give either --results or --checkpoint"),
+        (["--checkpoint", "c", "--results", "r"], "give either --results or --checkpoint"),
+        (["--results", "r.json"], "--results needs --annotations and --metric"),
+        (["--checkpoint", "c"], "--checkpoint needs what to test on"),
+        (["--checkpoint", "c", "--annotations", "a.json"], "needs --images"),
+        (["--checkpoint", "c", "--config", "nothing"], "--config nothing"),
+        (["--checkpoint", "c", "--dataset", "absent", "--split", "val"], "absent"),
+    ],
+)
+def test_incomplete_calls_are_one_line(tmp_path, monkeypatch, capsys, extra, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["pinet-jax", "evaluate", "--out", "m.json", *extra])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
