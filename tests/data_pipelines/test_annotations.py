@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -435,11 +436,12 @@ def test_a_record_is_sound_or_named(content):
 
 def _assert_repeats_are_named(content, faulty: list[str]) -> None:
     for field, noun in (("images", "image"), ("annotations", "annotation")):
-        numbers = [_as_whole(r.get("id")) for r in content[field] if isinstance(r, dict)]
-        for number in {n for n in numbers if type(n) is int}:
-            assert numbers.count(number) - 1 <= faulty.count(f"{noun} {number}") or (
-                faulty.count(f"{field}[{numbers.index(number)}]")  # an id that int64 cannot hold
-            )
+        names = Counter(
+            f"{noun} {_as_whole(record['id'])}"
+            for position, record in enumerate(content[field])
+            if isinstance(record, dict) and "id" in record and f"{field}[{position}]" not in faulty
+        )
+        assert all(count - 1 <= faulty.count(name) for name, count in names.items())
 
 
 def _assert_usable(annotations: Annotations) -> None:
