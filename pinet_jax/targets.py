@@ -71,7 +71,7 @@ def render_targets(
         Section 3.1 of the paper, and its released code.
     """
     size = valid_mask.shape[0]
-    valid = valid_mask.astype(jnp.float32)[:, :, None]
+    valid = valid_mask.astype(keypoints.dtype)[:, :, None]
     parts = part_points(keypoints, area, partition, min_part_area)
     heatmap, heatmap_weight = _gaussian_maps(keypoints, size)
     part_map, part_map_weight = _gaussian_maps(parts, size)
@@ -98,7 +98,7 @@ def part_points(
     count = counted.sum(axis=-1)
     total = jnp.where(counted[..., None], keypoints[:, None, :, :2], 0.0).sum(axis=2)
     exists = (count > 0) & (area >= min_part_area)[:, None]
-    mean = total / jnp.maximum(count, 1).astype(jnp.float32)[..., None]
+    mean = total / jnp.maximum(count, 1).astype(total.dtype)[..., None]
     points = jnp.concatenate([mean, jnp.full_like(mean[..., :1], 2.0)], axis=-1)
     return jnp.where(exists[..., None], points, 0.0)
 
@@ -114,14 +114,15 @@ def _gaussian_maps(points: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
         x, y = person
         return jnp.maximum(canvas, y[:, None, :] * x[None, :, :]), None
 
-    maps, _ = jax.lax.scan(paint, jnp.zeros((size, size, points.shape[1])), (x, y))
+    blank = jnp.zeros((size, size, points.shape[1]), points.dtype)
+    maps, _ = jax.lax.scan(paint, blank, (x, y))
     # Inside a window a Gaussian is at least exp(-16): a positive map tells the windows.
-    return maps, jnp.where(maps > 0, 1.0, _BACKGROUND_WEIGHT)
+    return maps, jnp.where(maps > 0, 1.0, _BACKGROUND_WEIGHT).astype(maps.dtype)
 
 
 def _bump(centres: jax.Array, size: int) -> jax.Array:
     """Gaussians along one axis, zero outside their windows: [P, C] -> [P, R, C]."""
-    positions = jnp.arange(size, dtype=jnp.float32)[None, :, None]
+    positions = jnp.arange(size, dtype=centres.dtype)[None, :, None]
     centres = centres[:, None, :]
     start = jnp.floor(centres - 3 * _SIGMA - 1)
     stop = jnp.ceil(centres + 3 * _SIGMA + 2)
@@ -142,17 +143,18 @@ def _offset_maps(
     # [P, S, W, W, 2]
     wins = _wins(positions, centres, has_part, trained, area)  # [P, S, W, W, K]
 
-    offset = positions[..., None, :].astype(jnp.float32) - keypoints[:, None, None, None, :, :2]
+    offset = positions[..., None, :].astype(keypoints.dtype) - keypoints[:, None, None, None, :, :2]
     weight = jnp.where(area > 0, jax.lax.rsqrt(area), 0.0)[:, None, None, None, None]
     index = _map_index(positions, size)
     channels = (size, size, parts.shape[1], keypoints.shape[1])
     # An entry has one winner, all others add zero: the order of additions does not matter.
     offsets = (
-        jnp.zeros((*channels, 2))
+        jnp.zeros((*channels, 2), offset.dtype)
         .at[index]
         .add(jnp.where(wins[..., None], offset, 0.0), mode="drop")
     )
-    weights = jnp.zeros(channels).at[index].add(jnp.where(wins, weight, 0.0), mode="drop")
+    blank = jnp.zeros(channels, weight.dtype)
+    weights = blank.at[index].add(jnp.where(wins, weight, 0.0), mode="drop")
     flat = (size, size, -1)
     return offsets.reshape(flat), jnp.repeat(weights, 2, axis=-1).reshape(flat)
 
