@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +38,7 @@ def main(
 ) -> None:
     """Counts a dataset's people, crowding and occlusion.
 
-    Prints a table and writes statistics_SPLIT.json and statistics_SPLIT.png: people per image, mean
+    Prints a table and writes statistics_NAME.json and statistics_NAME.png: people per image, mean
     box IoU (each person's largest IoU with another, averaged over an image's people), crowdIndex,
     visibility of each keypoint, and for each way to part the body the share of parts without a
     visible keypoint (the paper's figure 3). People without any labelled keypoint do not count.
@@ -51,13 +53,22 @@ def main(
     for name, split in _sources(source, splits, skeleton, data_dir):
         figures = count(split)
         print(table(name, figures, split.skeleton))
-        out.mkdir(parents=True, exist_ok=True)
-        stem = out / f"statistics_{name}"
-        content = {"source": source, "split": name, **figures.to_json(split.skeleton)}
-        stem.with_name(f"{stem.name}.json").write_text(json.dumps(content, indent=2) + "\n")
-        picture = stem.with_name(f"{stem.name}.png")
+        content = {"source": source, "name": name, **figures.to_json(split.skeleton)}
+        picture = io.BytesIO()
         plot(name, figures, split.skeleton).savefig(picture, dpi=150)
-        print(f"written: {picture} and .json\n")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            _write(out / f"statistics_{name}.json", f"{json.dumps(content, indent=2)}\n".encode())
+            _write(out / f"statistics_{name}.png", picture.getvalue())
+        except OSError as error:
+            raise InputError(f"--out {out}: cannot be written to ({error})") from error
+        print(f"\nwritten: {out / f'statistics_{name}'}.json and .png\n")
+
+
+def _write(file: Path, content: bytes) -> None:
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, file)
 
 
 def count(annotations: Annotations) -> Crowding:
@@ -87,7 +98,10 @@ def _sources(
         if split not in there:
             raise InputError(f"--splits {split}: {folder} has {', '.join(there)}")
         file = folder / records.annotations_name(split)
-        yield split, _read(file, Skeleton.from_json(folder / "skeleton.json"))
+        yield (
+            f"{folder.parent.name}_{split}",
+            _read(file, Skeleton.from_json(folder / "skeleton.json")),
+        )
 
 
 def _skeleton(name: str) -> Skeleton:
@@ -97,8 +111,9 @@ def _skeleton(name: str) -> Skeleton:
 
 def _read(file: Path, skeleton: Skeleton) -> Annotations:
     annotations = read_annotations([file], skeleton)
-    if annotations.unreadable:
-        raise InputError(f"{annotations.unreadable[0]}; is --skeleton right?")
+    for fault in annotations.unreadable:
+        asked = "; is --skeleton right?" if fault.kind.startswith("other keypoints") else ""
+        raise InputError(f"{fault}{asked}")
     if not annotations.images:
         raise InputError(f"{file}: has no sound image")
     if annotations.faults:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_pipelines.annotations import Annotations
 from data_pipelines.builders.base import KeypointBuilder, SplitSource
+from pinet_jax.errors import InputError
 from pinet_jax.skeletons import Skeleton
 
 _PREFIX = "person_keypoints_"
@@ -40,11 +42,19 @@ class Custom(KeypointBuilder, skip_registration=True):  # type: ignore[call-arg]
 
     @staticmethod
     def sources(data_dir: Path) -> dict[str, SplitSource]:
-        """`annotations/person_keypoints_<split>.json`, and `<split>/` or `images/`."""
+        """`annotations/person_keypoints_<split>.json`, and `<split>/` or `images/`.
+
+        Raises:
+            InputError: a split cannot be called so.
+        """
         files = sorted((data_dir / "annotations").glob(f"{_PREFIX}*.json"))
         found = {}
         for file in files:
             split = file.stem.removeprefix(_PREFIX)
+            if not re.fullmatch(r"\w+", split, re.ASCII) or split == "all":  # TFDS's own rule
+                raise InputError(
+                    f"{file}: {split!r} is no name for a split; use letters and digits"
+                )
             own = data_dir / split
             found[split] = SplitSource((file,), own if own.is_dir() else data_dir / "images")
         return found

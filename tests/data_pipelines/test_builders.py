@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -18,7 +20,7 @@ from data_pipelines.builders.custom import Custom
 from data_pipelines.builders.ochuman import OCHuman
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
-from tests.conftest import shared_data
+from tests.conftest import ROOT, shared_data
 from tests.data_pipelines import coco_files
 
 
@@ -161,6 +163,16 @@ def test_image_pixels_ignore_the_cameras_orientation(tmp_path):
     assert annotations.faults == ()
     turned = {**split.record(0), "image": file.read_bytes()}
     assert records.image_pixels(turned).shape == (32, 48, 3)
+
+
+def test_reading_needs_no_tensorflow(tmp_path):
+    split = _build(OCHuman, coco_files.content(1), tmp_path)
+    script = (
+        "import sys; from data_pipelines.records import open_split, image_pixels;"
+        "image_pixels(open_split(sys.argv[1], 'val').record(0));"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script, str(split.folder)], check=True, cwd=ROOT)
 
 
 def test_masks_survive_their_encoding():

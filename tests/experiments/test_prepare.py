@@ -168,6 +168,13 @@ def test_a_custom_set_takes_its_skeleton_and_name(tmp_path):
         main("custom", data_dir=folder, out=tmp_path / "out", name="a/b")
 
 
+def test_a_split_that_tfds_cannot_name_is_an_error(tmp_path):
+    coco_files.write_json(tmp_path / "annotations" / "person_keypoints_a-b.json", {})
+    coco_files.write_json(tmp_path / "skeleton.json", COCO_17.to_json())
+    with pytest.raises(InputError, match="'a-b' is no name for a split"):
+        main("custom", data_dir=tmp_path, out=tmp_path / "out", name="mine")
+
+
 def test_crowdposes_halves_are_joined(tmp_path):
     folder = tmp_path / "data"
     for split, first in (("train", 1), ("val", 11)):

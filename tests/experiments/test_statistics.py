@@ -60,7 +60,7 @@ def test_figures_of_a_prepared_set(tmp_path, content, capsys):
     coco_files.write_json(folder / "ochuman_coco_format_val_range_0.00_1.00.json", content)
     prepare.main("ochuman", data_dir=folder, out=tmp_path / "sets")
     statistics.main("ochuman", out=tmp_path / "out", data_dir=tmp_path / "sets")
-    figures = json.loads((tmp_path / "out" / "statistics_val.json").read_text())
+    figures = json.loads((tmp_path / "out" / "statistics_ochuman_val.json").read_text())
     assert (figures["images"], figures["people"]) == (2, 3)
     with pytest.raises(InputError, match=r"--splits test: .* has val"):
         statistics.main(
