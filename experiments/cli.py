@@ -18,7 +18,7 @@ COMMANDS = {
     "prepare": "check a dataset's own download and build its records once",
     "synthesize": "render crowds with exact keypoints, in COCO's layout",
     "statistics": "people, crowding and occlusion of a dataset: table and plot",
-    "evaluate": "a result file -> the paper's figures, tables and a report with pictures",
+    "evaluate": "a checkpoint or a result file -> the paper's figures, and a report with pictures",
     "predict": "images in, poses and drawn pictures out",
     "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
     "export": "a checkpoint -> a PyTorch, safetensors or npz file",

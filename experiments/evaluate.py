@@ -92,9 +92,14 @@ def main(
     if results is not None:
         if annotations is None or metric is None:
             raise InputError("--results needs --annotations and --metric")
+        _refuse("--results", config=config, dataset=dataset, split=split, data_dir=data_dir)
+        _refuse("--results", batch_size=batch_size, submission=submission)
         _score_file(results, annotations, images, metric, skeleton, out, scoring)
         return
     assert checkpoint is not None
+    _refuse("--checkpoint", skeleton=skeleton)
+    if annotations is not None:
+        _refuse("--annotations", dataset=dataset, split=split, data_dir=data_dir)
     from experiments.configs import load_config
     from pinet_jax.inference import InferenceConfig
 
@@ -112,6 +117,13 @@ def main(
         out,
         scoring,
     )
+
+
+def _refuse(flag: str, **others: object) -> None:
+    """Refuses flags that would be ignored."""
+    for name, value in others.items():
+        if value is not None:
+            raise InputError(f"--{name.replace('_', '-')} does not go with {flag}; leave one out")
 
 
 def _score_file(

@@ -217,11 +217,14 @@ def per_image(matches: Matches) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_f1_score(matches: Matches) -> float:
-    """The score above which poses have the best F1 at OKS 0.5: where to cut for showing them."""
-    if not len(matches.score) or not matches.people.sum():
-        return 0.0
+    """The score from which poses have the best F1 at OKS 0.5: where to cut for showing them.
+
+    0 where nobody is found.
+    """
     counted = ~matches.ignored[0]
     hits = np.cumsum(counted & (matches.person[0] >= 0))
+    if not hits.any():
+        return 0.0
     f1 = 2 * hits / (np.cumsum(counted) + matches.people.sum())
     return float(matches.score[f1.argmax()])
 

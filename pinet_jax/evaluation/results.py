@@ -49,6 +49,8 @@ def read_annotations(
     if not isinstance(content, Mapping) or not {"images", "annotations"} <= content.keys():
         raise InputError(f"{where}: not COCO annotations; it needs `images` and `annotations`")
     images = _records(content["images"], ("id",), f"{where}: images")
+    if not images:
+        raise InputError(f"{where}: lists no images")
     _refuse_repeated([image["id"] for image in images], f"{where}: image id")
     odd = [image["id"] for image in images if not isinstance(image["id"], int)]
     if odd:

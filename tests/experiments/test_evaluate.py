@@ -64,6 +64,7 @@ def test_figures_table_and_report_from_one_command(files, monkeypatch, capsys):
         (["--resamples", "-1"], "--resamples -1"),
         (["--gallery-size", "-1"], "--gallery-size -1"),
         (["--crowding-bins", "0.5"], "--crowding-bins 0.5"),
+        (["--data-dir", "d"], "--data-dir does not go with --results"),
         (["--metric", "coco"], "annotation 0 has 42 numbers in keypoints, not 51"),
         (["--skeleton", "absent.json"], "absent.json"),
         (["--compare", "absent.json"], "absent.json: cannot be read"),
@@ -211,6 +212,7 @@ def test_images_without_annotations_give_the_servers_archive(micro, coco, tmp_pa
         (["--checkpoint", "c"], "--checkpoint needs what to test on"),
         (["--checkpoint", "c", "--annotations", "a.json"], "needs --images"),
         (["--checkpoint", "c", "--config", "nothing"], "--config nothing"),
+        (["--checkpoint", "c", "--skeleton", "s.json"], "--skeleton does not go with --checkpoint"),
         (["--checkpoint", "c", "--dataset", "absent", "--split", "val"], "absent"),
     ],
 )

@@ -129,3 +129,5 @@ def test_best_f1_score_cuts_where_the_false_ones_begin():
     )
     hits = np.count_nonzero(ideal.person[0] >= 0)
     assert best_f1_score(ideal) == ideal.score[hits - 1]
+    nobody = dataclasses.replace(matches, person=np.full_like(matches.person, -1))
+    assert best_f1_score(nobody) == 0

@@ -137,7 +137,10 @@ def test_annotations_need_their_fields(truth, field):
     refused(truth, [], rf"annotations\[0\] lacks {field}")
 
 
-@pytest.mark.parametrize("content", [[], {"images": []}, {"images": None, "annotations": []}])
+@pytest.mark.parametrize(
+    "content",
+    [[], {"images": []}, {"images": None, "annotations": []}, {"images": [], "annotations": []}],
+)
 def test_other_content_is_no_annotations(content):
     refused(content, [], "annotations")
 
