@@ -202,8 +202,9 @@ def plot(name: str, figures: Crowding, skeleton: Skeleton) -> Figure:
     charts = page.subplot_mosaic([top, bottom], height_ratios=(1, 1.35))
     _plot_people(charts["people"], figures)
     _plot_shares(charts["overlap"], "Mean IoU of people's boxes", figures.box_iou)
-    source = "" if figures.crowd_index_known else " (computed)"
-    _plot_shares(charts["index"], f"crowdIndex{source}", figures.crowd_index)
+    source = "" if figures.crowd_index_known else ", computed"
+    last = f"the last bin: {BIN_EDGES[-2]:g} and above"
+    _plot_shares(charts["index"], f"crowdIndex{source}", figures.crowd_index, last)
     _plot_visibility(charts["visibility"], figures, skeleton)
     _plot_parts(charts["parts"], figures)
     return page
@@ -214,7 +215,7 @@ def _plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None
     axes.set_title(title, loc="left", fontsize=11.5, color=INK, pad=10)
     axes.set_xlabel(x_label, color=QUIET, fontsize=9.5)
     axes.set_ylabel(y_label, color=QUIET, fontsize=9.5)
-    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.tick_params(colors=INK, labelsize=9, length=0, pad=6)
     axes.spines[:].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=PALE)
@@ -223,11 +224,13 @@ def _plain(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None
 def _plot_people(axes: Axes, figures: Crowding) -> None:
     counts, labels = _people_histogram(figures)
     _plain(axes, f"People per image (mean {figures.people_per_image.mean():.2f})", "", "images")
+    axes.locator_params(axis="y", integer=True)
     axes.bar(labels, counts, color=BLUE, width=0.85)
 
 
-def _plot_shares(axes: Axes, title: str, values: np.ndarray) -> None:
-    _plain(axes, f"{title} (mean {values.mean():.2f})", "", "images")
+def _plot_shares(axes: Axes, title: str, values: np.ndarray, x_label: str = "") -> None:
+    _plain(axes, f"{title} (mean {values.mean():.2f})", x_label, "images")
+    axes.locator_params(axis="y", integer=True)
     width = np.diff(BIN_EDGES)
     axes.bar(
         BIN_EDGES[:-1] + width / 2, histogram(values, BIN_EDGES), width=0.88 * width, color=BLUE
