@@ -9,7 +9,6 @@ import jax
 
 from experiments.benchmark_inference import FUSION_BATCH, measure_fusion, measure_inference
 from experiments.configs import load_config
-from pinet_jax.errors import InputError
 
 
 def main(
@@ -47,12 +46,11 @@ def main(
 
 
 def _print_data(folder: Path) -> None:
-    try:
-        from data_pipelines.config import DataConfig
-        from data_pipelines.records import open_split
-        from experiments.benchmark_data import measure_data
-    except ImportError as error:
-        raise InputError("--records: needs TensorFlow; pip install 'pinet-jax[data]'") from error
+    # Here, so that the rest runs where TensorFlow is not installed.
+    from data_pipelines.config import DataConfig
+    from data_pipelines.records import open_split
+    from experiments.benchmark_data import measure_data
+
     data = measure_data(open_split("coco_keypoints", "train", folder), DataConfig())
     print(f"input pipeline, one core, 512 x 512: {data.images_per_second:.0f} images/s")
     print(f"  OpenCV's decoding and one warp alone: {data.opencv_images_per_second:.0f} images/s")

@@ -12,7 +12,7 @@ import sys
 
 import tyro
 
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 
 COMMANDS = {
     "prepare": "check a dataset's own download and build its records once",
@@ -26,6 +26,16 @@ COMMANDS = {
 }
 
 
+# What brings the modules that a command may miss.
+_EXTRAS = {
+    "array_record": "data",
+    "matplotlib": "data",
+    "tensorflow": "data",
+    "tensorflow_datasets": "data",
+    "torch": "torch",
+}
+
+
 def main() -> None:
     """Runs one command; exits with 2 for a wrong call and 1 for a failure."""
     arguments = sys.argv[1:]
@@ -36,18 +46,32 @@ def main() -> None:
         print(f"pinet-jax: no command {arguments[0]!r}\n\n{_usage()}", file=sys.stderr)
         sys.exit(2)
     try:
-        command = importlib.import_module(f"experiments.{arguments[0]}").main
-        tyro.cli(
-            command,
-            prog=f"pinet-jax {arguments[0]}",
-            args=arguments[1:],
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        _run(arguments[0], arguments[1:])
     except InputError as error:
         print(f"pinet-jax {arguments[0]}: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        print(f"\npinet-jax {arguments[0]}: stopped", file=sys.stderr)
+        sys.exit(130)  # what shells expect of a program stopped by Ctrl-C
     except BrokenPipeError:  # `pinet-jax ... | head` is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    try:
+        command = importlib.import_module(f"experiments.{name}").main
+        tyro.cli(
+            command,
+            prog=f"pinet-jax {name}",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in _EXTRAS:
+            raise
+        extra = _EXTRAS[module]
+        raise InputError(f"needs {module}; pip install 'pinet-jax[{extra}]'") from error
 
 
 def _usage() -> str:

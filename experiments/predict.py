@@ -21,7 +21,7 @@ from tqdm import tqdm
 from experiments.configs import load_config
 from pinet_jax.checkpoints import load_model
 from pinet_jax.compilation_cache import use_user_cache
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.images import find_images, image_size, read_image
 from pinet_jax.inference import InferenceConfig, Poses, Predictor, resized_shape
 from pinet_jax.skeletons import Skeleton
@@ -68,7 +68,7 @@ def main(
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else 8
     if batch_size < 1:
-        raise InputError(f"--batch-size {batch_size}: must be at least 1")
+        raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     experiment = None if config is None else load_config(config)
     inference = dataclasses.replace(
         InferenceConfig() if experiment is None else experiment.inference,
@@ -144,7 +144,7 @@ def plan(paths: Iterable[Path], out: Path, input_size: int) -> tuple[list[Task],
     """
     paths = list(paths)
     if not paths:
-        raise InputError("no pictures: name at least one file or folder")
+        raise UsageError("no pictures: name at least one file or folder")
     sources, failures = [], 0
     for path in paths:
         try:
@@ -362,7 +362,7 @@ def _check_output(out: Path, tasks: Sequence[Task]) -> None:
     sources = {task.source.resolve() for task in tasks}
     for task in tasks:
         if task.drawing.resolve() in sources:
-            raise InputError(f"--out {out}: would replace the input {task.drawing}; name another")
+            raise UsageError(f"--out {out}: would replace the input {task.drawing}; name another")
 
 
 def _write(path: Path, data: bytes) -> None:

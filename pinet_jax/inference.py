@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pinet_jax import decoding, fusion
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.fusion import PoseSet
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.folding import fold_batch_norm
@@ -44,11 +44,11 @@ class InferenceConfig:
     def __post_init__(self) -> None:
         """Refuses values that no input fits."""
         if self.input_size < 1:
-            raise InputError(f"input size {self.input_size}: use a positive number of pixels")
+            raise UsageError(f"--input-size {self.input_size}: use a positive number of pixels")
         if 1.0 not in self.scales or len(set(self.scales)) != len(self.scales):
-            raise InputError(f"scales {self.scales}: name each scale once, and 1 among them")
+            raise UsageError(f"--scales {self.scales}: name each scale once, and 1 among them")
         if any(scale <= 0 or scale * 2 != int(scale * 2) for scale in self.scales):
-            raise InputError(f"scales {self.scales}: use multiples of 0.5, such as 0.5 1 2")
+            raise UsageError(f"--scales {self.scales}: use multiples of 0.5, such as 0.5 1 2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,11 +232,15 @@ class Predictor:
         self.skeleton = model_config.skeleton
         dtype = jnp.bfloat16 if self.inference.bfloat16 else jnp.float32
         model = PINet(model_config, folded=True, dtype=dtype)
-        self._variables = jax.device_put(fold_batch_norm(variables))
+        self.use(variables)
         self._program = jax.jit(
             functools.partial(infer, model, self.inference),
             compiler_options=cpu_compiler_options(),
         )
+
+    def use(self, variables: Variables) -> None:
+        """Takes other variables of the same network; nothing is compiled anew."""
+        self._variables = jax.device_put(fold_batch_norm(variables))
 
     def predict(self, image: np.ndarray) -> Poses:
         """The poses of one image, uint8 RGB [H, W, 3]."""

@@ -8,19 +8,19 @@ import pkgutil
 from pathlib import Path
 
 from experiments.configs.base import ExperimentConfig
-from pinet_jax.errors import InputError
+from pinet_jax.errors import UsageError
 
 
 def load_config(name: str) -> ExperimentConfig:
     """The config of a name, such as "ochuman", or of your own Python file.
 
     Raises:
-        InputError: there is no such config.
+        UsageError: there is no such config.
     """
     path = Path(name)
     if path.suffix == ".py":
         if not path.is_file():
-            raise InputError(f"--config {name}: no such file")
+            raise UsageError(f"--config {name}: no such file")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -28,11 +28,11 @@ def load_config(name: str) -> ExperimentConfig:
     elif name in available_configs():
         module = importlib.import_module(f"{__name__}.{name}")
     else:
-        raise InputError(
+        raise UsageError(
             f"--config {name}: use one of {', '.join(available_configs())}, or a Python file"
         )
     if not hasattr(module, "get_config"):
-        raise InputError(f"--config {name}: has no function get_config()")
+        raise UsageError(f"--config {name}: has no function get_config()")
     return module.get_config()
 
 

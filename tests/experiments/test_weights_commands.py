@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from experiments import convert, export
+from experiments import cli, convert, export
 from experiments.configs import available_configs, load_config
 from pinet_jax.errors import InputError
 from pinet_jax.interop.weight_files import read_arrays
@@ -74,6 +75,18 @@ def test_configs_go_by_name_or_file(tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(InputError, match=r"empty\.py: has no function get_config"):
         load_config(str(tmp_path / "empty.py"))
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    def main():
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: SimpleNamespace(main=main))
+    monkeypatch.setattr(sys, "argv", ["pinet-jax", "prepare"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    assert "pip install 'pinet-jax[data]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
