@@ -317,7 +317,7 @@ def test_the_command_line(tmp_path, micro):
     assert f"{bad}: no such file" in errors[0]
     assert "1/1" in result.stderr  # the progress bar
     assert (tmp_path / "out" / "poses.json").exists()
-    assert command(*options).returncode == 1  # no pictures
+    assert command(*options).returncode == 2  # no pictures
     assert command(good, *options, "--no-such-flag").returncode == 2
 
 
