@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -131,11 +132,13 @@ def _render(
     """Renders and writes all images; returns their entries in order."""
     at_once = _AT_ONCE.get(jax.default_backend(), _AT_ONCE_ON_ACCELERATOR)
     key = jax.random.key(seed)
-    render = jax.jit(lambda indices: crowds(key, indices, config, skeleton))
+    program = jax.jit(partial(crowds, config=config, skeleton=skeleton))
+    # Compiled before the threads start, each of which would do it again.
+    render = program.lower(key, jnp.arange(at_once)).compile()
 
     def work(first: int) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
         # The last call makes more than is asked for, so that one program is compiled.
-        made = jax.device_get(render(jnp.arange(first, first + at_once)))
+        made = jax.device_get(render(key, jnp.arange(first, first + at_once)))
         last = min(first + at_once, images)
         return [_write(folder, i, _at(made, i - first)) for i in range(first, last)]
 

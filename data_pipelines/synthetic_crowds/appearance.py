@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.synthetic_crowds.bodies import SOLID_NAMES, Dress
+from data_pipelines.synthetic_crowds.dice import Dice
 from data_pipelines.synthetic_crowds.primitives import Paint
 
 _SKIN = np.array(
@@ -34,54 +35,45 @@ _SURFACES = np.array(
 ) / 255  # fmt: skip
 
 
-def any_color(key: jax.Array) -> jax.Array:
-    """A colour of cloth or paint: any hue, more often muted than bright, float32 [3]."""
-    hue_key, saturation_key, value_key = jax.random.split(key, 3)
-    hue = jax.random.uniform(hue_key)
-    saturation = jax.random.uniform(saturation_key) ** 1.5 * 0.9
-    value = 0.12 + 0.85 * jax.random.uniform(value_key)
+def any_color(dice: Dice) -> jax.Array:
+    """A colour of cloth or paint: any hue, more often muted than bright, float32 [3]; 3 rolls."""
+    hue, saturation = dice.uniform(), 0.9 * dice.uniform() ** 1.5
+    value = dice.uniform(0.12, 0.97)
     offsets = jnp.asarray([0.0, 1 / 3, 2 / 3], jnp.float32)
     ramp = jnp.clip(jnp.abs((hue + offsets) % 1.0 * 6.0 - 3.0) - 1.0, 0.0, 1.0)
     return value * (1.0 - saturation * (1.0 - ramp))
 
 
-def _from_palette(key: jax.Array, palette: np.ndarray) -> jax.Array:
-    """A colour near two neighbours of a palette, float32 [3]."""
-    index_key, jitter_key = jax.random.split(key)
-    place = jax.random.uniform(index_key, maxval=len(palette) - 1.001)
+def _from_palette(dice: Dice, palette: np.ndarray) -> jax.Array:
+    """A colour near two neighbours of a palette, float32 [3]; 4 rolls."""
+    place = dice.uniform(0.0, len(palette) - 1.001)
     low = place.astype(jnp.int32)
     share = place - low.astype(jnp.float32)
     color = (1.0 - share) * jnp.asarray(palette)[low] + share * jnp.asarray(palette)[low + 1]
-    return color * jax.random.uniform(jitter_key, (3,), minval=0.95, maxval=1.05)
+    return color * (0.95 + 0.1 * dice.uniforms(3))
 
 
-def surface_color(key: jax.Array) -> jax.Array:
-    """A colour of buildings and landscapes, one time in six any colour, float32 [3]."""
-    palette_key, any_key, choice_key = jax.random.split(key, 3)
-    natural = _from_palette(palette_key, _SURFACES)
-    return jnp.where(jax.random.bernoulli(choice_key, 0.17), any_color(any_key), natural)
+def surface_color(dice: Dice) -> jax.Array:
+    """A colour of buildings and landscapes, one time in six any colour, float32 [3]; 8 rolls."""
+    natural = _from_palette(dice, _SURFACES)
+    return jnp.where(dice.chance(0.17), any_color(dice), natural)
 
 
-def skin_color(key: jax.Array) -> jax.Array:
-    """A skin tone, float32 [3]."""
-    return _from_palette(key, _SKIN)
+def skin_color(dice: Dice) -> jax.Array:
+    """A skin tone, float32 [3]; 4 rolls."""
+    return _from_palette(dice, _SKIN)
 
 
 def sample_dress(key: jax.Array) -> Dress:
     """Draws the clothes' and hair's geometry."""
-    keys = jax.random.split(key, 10)
-
-    def sometimes(index: int, probability: float, low: float, high: float) -> jax.Array:
-        size = jax.random.uniform(keys[index], minval=low, maxval=high)
-        return jnp.where(jax.random.bernoulli(keys[index + 1], probability), size, 0.0)
-
+    dice = Dice(key, 11)
     return Dress(
-        skirt=sometimes(0, 0.18, 0.45, 1.1),
-        trouser_width=jax.random.uniform(keys[8], minval=0.9, maxval=1.6),
-        hair=0.02 + sometimes(2, 0.9, 0.07, 0.24),
-        long_hair=sometimes(4, 0.36, 0.5, 1.9),
-        brim=sometimes(6, 0.16, 0.9, 1.15),
-        backpack=jnp.where(jax.random.bernoulli(keys[9], 0.12), 1.0, 0.0),
+        skirt=dice.sometimes(0.18, 0.45, 1.1),
+        trouser_width=dice.uniform(0.9, 1.6),
+        hair=0.02 + dice.sometimes(0.9, 0.07, 0.24),
+        long_hair=dice.sometimes(0.36, 0.5, 1.9),
+        brim=dice.sometimes(0.16, 0.9, 1.15),
+        backpack=dice.sometimes(0.12, 0.85, 1.1),
     )
 
 
@@ -97,26 +89,23 @@ def sample_paint(key: jax.Array, dress: Dress, person: jax.Array, height: jax.Ar
     Returns:
         Paint of the M solids.
     """
-    k = dict(zip(_DRAWS, jax.random.split(key, len(_DRAWS)), strict=True))
-    uniform = jax.random.uniform
-    skin, hair = skin_color(k["skin"]), _from_palette(k["hair"], _HAIR)
-    top, second = any_color(k["top"]), any_color(k["second"])
-    classic = jax.random.bernoulli(k["classic"], 0.6)
-    bottom = jnp.where(classic, _from_palette(k["bottom"], _DENIM_TO_BLACK), any_color(k["bottom"]))
-    one_piece = (dress.skirt > 0) & jax.random.bernoulli(k["one_piece"], 0.6)
+    dice = Dice(key, 60)
+    skin, hair = skin_color(dice), _from_palette(dice, _HAIR)
+    top, second = any_color(dice), any_color(dice)
+    classic, colorful = _from_palette(dice, _DENIM_TO_BLACK), any_color(dice)
+    bottom = jnp.where(dice.chance(0.6), classic, colorful)
+    one_piece = (dress.skirt > 0) & dice.chance(0.6)
     bottom = jnp.where(one_piece, top, bottom)
-    shoes = jnp.where(jax.random.bernoulli(k["shoes"], 0.7), any_color(k["shoe_color"]) * 0.6, skin)
-    hat = jnp.where(dress.brim > 0, any_color(k["hat"]), hair)
+    shoes = jnp.where(dice.chance(0.7), 0.6 * any_color(dice), skin)
+    hat = jnp.where(dress.brim > 0, any_color(dice), hair)
     bald = dress.hair < 0.05
-    beard = jnp.where(jax.random.bernoulli(k["beard"], 0.14), hair, skin)
+    beard = jnp.where(dice.chance(0.14), hair, skin)
 
     # Sleeves end somewhere on the upper arm, on the forearm, or at the wrist.
-    sleeve = 2.0 * uniform(k["sleeve"])
-    sleeve = jnp.where(jax.random.bernoulli(k["long_sleeve"], 0.45), 1.95, sleeve)
-    shorts = jax.random.bernoulli(k["shorts"], 0.28)
-    leg = jnp.where(shorts, 0.35 + 0.65 * uniform(k["leg"]), 1.93)
-    bare = jax.random.bernoulli(k["bare"], 0.7)
-    leg = jnp.where(dress.skirt > 0, jnp.where(bare, 0.0, 1.95), leg)
+    sleeve = jnp.where(dice.chance(0.45), 1.95, dice.uniform(0.0, 2.0))
+    trousers = jnp.where(dice.chance(0.28), dice.uniform(0.35, 1.0), 1.93)
+    tights = jnp.where(dice.chance(0.7), 0.0, 1.95)
+    leg = jnp.where(dress.skirt > 0, tights, trousers)
 
     painter = _Painter(person)
     for side in ("left", "right"):
@@ -129,12 +118,12 @@ def sample_paint(key: jax.Array, dress: Dress, person: jax.Array, height: jax.Ar
         painter.paint(f"{side}_ear", skin * 0.95)
         painter.paint(f"{side}_eye", jnp.asarray([0.12, 0.09, 0.08], jnp.float32))
         painter.paint(f"{side}_brow", 0.7 * hair + 0.1 * skin)
-    collar = jnp.where(jax.random.bernoulli(k["collar"], 0.3), top, skin)
+    collar = jnp.where(dice.chance(0.3), top, skin)
     painter.paint("neck", collar, skin, jnp.float32(0.6))
     painter.paint("chest", top, woven=True)
-    painter.paint("abdomen", top, bottom, 0.25 + 0.5 * uniform(k["waist"]), woven=True)
+    painter.paint("abdomen", top, bottom, dice.uniform(0.25, 0.75), woven=True)
     painter.paint("skirt", bottom, bottom, jnp.float32(0.995), rest_alpha=0.0)
-    painter.paint("backpack", any_color(k["backpack"]))
+    painter.paint("backpack", any_color(dice))
     painter.paint("head", skin, beard, jnp.float32(0.72))
     painter.paint("hair", jnp.where(bald, skin, hat))
     painter.paint("long_hair", hair)
@@ -143,16 +132,9 @@ def sample_paint(key: jax.Array, dress: Dress, person: jax.Array, height: jax.Ar
     painter.paint("mouth", skin * jnp.asarray([0.78, 0.45, 0.45], jnp.float32))
 
     # Stripes around the body, along it, both (checks), or, for one shirt in three, none.
-    striped = jax.random.bernoulli(k["striped"], 0.42, (2,))
-    stripes = jnp.where(striped, uniform(k["period"], minval=14.0, maxval=45.0) / height, 0.0)
-    return painter.finish(second, stripes, rough=uniform(k["rough"], minval=0.02, maxval=0.1))
-
-
-_DRAWS = (
-    "skin", "hair", "top", "second", "classic", "bottom", "one_piece", "shoes", "shoe_color",
-    "hat", "beard", "sleeve", "long_sleeve", "shorts", "leg", "bare", "collar", "waist",
-    "backpack", "striped", "period", "rough",
-)  # fmt: skip
+    striped = jnp.stack([dice.chance(0.42), dice.chance(0.42)])
+    stripes = jnp.where(striped, dice.uniform(14.0, 45.0) / height, 0.0)
+    return painter.finish(second, stripes, rough=dice.uniform(0.02, 0.1))
 
 
 class _Painter:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.synthetic_crowds import poses
+from data_pipelines.synthetic_crowds.dice import Dice
 from data_pipelines.synthetic_crowds.primitives import Solids, bounding_boxes
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import Skeleton
@@ -67,25 +68,23 @@ class Shape(NamedTuple):
 
 def sample_shape(key: jax.Array) -> Shape:
     """Draws an adult or, one time in seven, a child."""
-    child_key, *keys = jax.random.split(key, 10)
-    child = jnp.where(
-        jax.random.bernoulli(child_key, 0.14), jax.random.uniform(keys[8], minval=0.4), 0.0
-    )
+    dice = Dice(key, 11)
+    child = dice.sometimes(0.14, 0.4, 1.0)
 
-    def about(index: int, spread: float) -> jax.Array:
-        return 1.0 + spread * jax.random.truncated_normal(keys[index], -2.0, 2.0)
+    def about_one(spread: float) -> jax.Array:
+        return 1.0 + spread * dice.normal()
 
-    girth = about(6, 0.11)
+    girth = about_one(0.11)
     return Shape(
-        height=about(0, 0.06) * (1.0 - 0.38 * child),
-        head=about(1, 0.04) * (1.0 + 0.42 * child),
-        torso=about(2, 0.035),
-        shoulders=about(3, 0.07) * (1.0 - 0.08 * child),
-        hips=about(4, 0.08),
-        arms=about(5, 0.035) * (1.0 - 0.08 * child),
-        legs=about(7, 0.035) * (1.0 - 0.12 * child),
+        height=about_one(0.06) * (1.0 - 0.38 * child),
+        head=about_one(0.04) * (1.0 + 0.42 * child),
+        torso=about_one(0.035),
+        shoulders=about_one(0.07) * (1.0 - 0.08 * child),
+        hips=about_one(0.08),
+        arms=about_one(0.035) * (1.0 - 0.08 * child),
+        legs=about_one(0.035) * (1.0 - 0.12 * child),
         girth=girth,
-        belly=jnp.maximum(girth, 0.9) * (1.0 + 0.16 * jnp.abs(about(7, 0.6) - 1.0)),
+        belly=jnp.maximum(girth, 0.9) * (1.0 + 0.1 * jnp.abs(dice.normal())),
     )
 
 

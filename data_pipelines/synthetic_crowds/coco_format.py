@@ -32,7 +32,9 @@ def image_entry(made: Crowd, image_id: int, file_name: str) -> dict[str, Any]:
         file_name: its file, relative to the image folder.
     """
     height, width = made.owner.shape
-    crowding = crowd_index(made.boxes[made.people], made.keypoints[made.people])
+    crowding = crowd_index(
+        np.asarray(made.boxes)[made.people], np.asarray(made.keypoints)[made.people]
+    )
     return {
         "id": image_id,
         "file_name": file_name,
@@ -44,7 +46,9 @@ def image_entry(made: Crowd, image_id: int, file_name: str) -> dict[str, Any]:
 
 def person_entries(made: Crowd, image_id: int) -> list[dict[str, Any]]:
     """The entries of everybody in an image, without their ids."""
-    return [_person_entry(made, person, image_id) for person in np.flatnonzero(made.people)]
+    return [
+        _person_entry(made, person, image_id) for person in np.flatnonzero(made.people).tolist()
+    ]
 
 
 def _person_entry(made: Crowd, person: int, image_id: int) -> dict[str, Any]:

@@ -9,8 +9,7 @@ H = W = size, C bodies drawn for each person, M solids of a body, N solids in al
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ import numpy as np
 from data_pipelines.synthetic_crowds import bodies, poses, scenery
 from data_pipelines.synthetic_crowds.appearance import sample_dress, sample_paint
 from data_pipelines.synthetic_crowds.config import MAX_PEOPLE, CrowdConfig
+from data_pipelines.synthetic_crowds.dice import Dice
 from data_pipelines.synthetic_crowds.placement import place_people
 from data_pipelines.synthetic_crowds.primitives import Paint, Solids, project
 from data_pipelines.synthetic_crowds.rasterizer import Canvas, rasterize
@@ -31,8 +31,6 @@ STRIDE = 4  # input pixels of one feature-map pixel
 
 
 _ANKLES = np.array([bodies.LANDMARKS.index(f"{side}_ankle") for side in ("left", "right")])
-
-T = TypeVar("T")
 
 
 class Crowd(NamedTuple):
@@ -107,7 +105,14 @@ def crowds(
         config: the dials.
         skeleton: whose keypoints to give.
     """
-    return _map(lambda i: crowd(jax.random.fold_in(key, i), config, skeleton), indices)
+
+    def one(index: jax.Array) -> Crowd:
+        return crowd(jax.random.fold_in(key, index), config, skeleton)
+
+    # One after another on a CPU, where loops are cheap; side by side on an accelerator.
+    return jax.lax.platform_dependent(
+        indices, cpu=lambda i: jax.lax.map(one, i), default=jax.vmap(one)
+    )
 
 
 def crowd_batch(
@@ -132,26 +137,21 @@ def crowd_batch(
         float32 [B, P], of the boxes in input pixels; valid_mask: uint8 [B, S/4, S/4].
     """
 
-    def one(index: jax.Array) -> dict[str, jax.Array]:
-        made = crowd(jax.random.fold_in(key, index), config, skeleton)
-        to_map = jnp.asarray([1 / STRIDE, 1 / STRIDE, 1], jnp.float32)[None, None]
-        rows = (0, max_people - config.people[1])
-        side = config.size // STRIDE
-        return {
-            "image": made.image,
-            "keypoints": jnp.pad(made.keypoints * to_map, (rows, (0, 0), (0, 0))),
-            "area": jnp.pad(made.boxes[:, 2] * made.boxes[:, 3], rows),
-            "valid_mask": jnp.ones((side, side), jnp.uint8),
-        }
-
-    return _map(one, indices)
+    return training_batch(crowds(key, indices, config, skeleton), max_people=max_people)
 
 
-def _map(function: Callable[[jax.Array], T], indices: jax.Array) -> T:
-    """One image after another on a CPU, where loops are cheap; side by side on an accelerator."""
-    return jax.lax.platform_dependent(
-        indices, cpu=lambda i: jax.lax.map(function, i), default=jax.vmap(function)
-    )
+def training_batch(made: Crowd, *, max_people: int) -> dict[str, jax.Array]:
+    """Crowds with a leading axis B, in the form that `crowd_batch` states."""
+    batch, people = made.people.shape
+    side = made.image.shape[1] // STRIDE
+    to_map = jnp.asarray([1 / STRIDE, 1 / STRIDE, 1], jnp.float32)[None, None, None]
+    rows = ((0, 0), (0, max_people - people))
+    return {
+        "image": made.image,
+        "keypoints": jnp.pad(made.keypoints * to_map, (*rows, (0, 0), (0, 0))),
+        "area": jnp.pad(made.boxes[..., 2] * made.boxes[..., 3], rows),
+        "valid_mask": jnp.ones((batch, side, side), jnp.uint8),
+    }
 
 
 def sample_cast(key: jax.Array, config: CrowdConfig) -> Cast:
@@ -179,9 +179,8 @@ def sample_cast(key: jax.Array, config: CrowdConfig) -> Cast:
 
 def _sample_camera(key: jax.Array) -> jax.Array:
     """A camera that looks down a little and is not quite upright, float32 [3, 3]."""
-    pitch_key, roll_key = jax.random.split(key)
-    pitch = jax.random.uniform(pitch_key, minval=-0.1, maxval=0.4)
-    roll = 0.06 * jax.random.truncated_normal(roll_key, -2.0, 2.0)
+    dice = Dice(key, 2)
+    pitch, roll = dice.uniform(-0.1, 0.4), 0.06 * dice.normal()
     return bodies.rotation(0, pitch) @ bodies.rotation(2, roll)
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from data_pipelines.synthetic_crowds.dice import Dice
+
 CANDIDATES = 256
 
 
@@ -43,19 +45,6 @@ def _shared_area(a: jax.Array, b: jax.Array) -> jax.Array:
     low = jnp.maximum(a[:, None, :2], b[None, :, :2])
     high = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
     return jnp.prod(jnp.maximum(high - low, 0.0), axis=-1)
-
-
-def mean_box_iou(boxes: jax.Array, present: jax.Array) -> jax.Array:
-    """The mean over people of the largest IoU of one's box with another's, float32 [].
-
-    The twin of `pinet_jax.evaluation.crowding.mean_box_iou`, for padded people.
-
-    Args:
-        boxes: float32 [P, 4], x0, y0, x1, y1.
-        present: bool [P].
-    """
-    iou = _others(pairwise_iou(boxes, boxes), present)
-    return jnp.sum(jnp.max(iou, axis=1)) / jnp.maximum(jnp.sum(present), 1)
 
 
 def _others(iou: jax.Array, present: jax.Array) -> jax.Array:
@@ -97,11 +86,11 @@ def place_people(
     )
 
     def place(person: jax.Array, places: Places) -> Places:
-        person_key = jax.random.fold_in(key, person)
+        draw_key, cost_key = jax.random.split(jax.random.fold_in(key, person))
         candidates = _draw_candidates(
-            person_key, bodies[person], heights[person], places.box, person, common, size
+            draw_key, bodies[person], heights[person], places.box, person, common, size
         )
-        cost = _cost(person_key, candidates, places.box, person, overlap, size)
+        cost = _cost(cost_key, candidates, places.box, person, overlap, size)
         best = jnp.argmin(cost)
         chosen = jax.tree.map(lambda part: part[best], candidates)
         chosen = chosen._replace(box=jnp.clip(chosen.box, 0.0, float(size)))
@@ -119,12 +108,12 @@ class _Scene(NamedTuple):
 
 
 def _sample_scene(key: jax.Array, count: jax.Array, overlap: jax.Array, size: int) -> _Scene:
-    keys = jax.random.split(key, 3)
-    crowd = count.astype(jnp.float32) ** -(0.42 - 0.35 * overlap)
+    dice = Dice(key, 3)
+    crowd = count.astype(jnp.float32) ** -(0.52 - 0.5 * overlap)
     return _Scene(
-        height=size * crowd * jax.random.uniform(keys[0], minval=0.62, maxval=1.2),
-        growth=jax.random.uniform(keys[1], minval=0.1, maxval=1.5) / size,
-        ground=size * jax.random.uniform(keys[2], minval=0.78, maxval=1.02),
+        height=size * crowd * dice.uniform(0.62, 1.2),
+        growth=dice.uniform(0.1, 1.5) / size,
+        ground=size * dice.uniform(0.78, 1.02),
     )
 
 
@@ -138,25 +127,24 @@ def _draw_candidates(
     size: int,
 ) -> Places:
     """K places for one person: half of them anywhere, half beside somebody; boxes not clipped."""
-    keys = jax.random.split(key, 7)
+    dice = Dice(key, 7, (CANDIDATES,))
     body = jnp.arange(CANDIDATES) % bodies.shape[0]
     shape, height = bodies[body], heights[body]  # [K, 4], [K]
 
-    anchor = placed[jax.random.randint(keys[0], (CANDIDATES,), 0, jnp.maximum(person, 1))]
-    beside = jax.random.bernoulli(keys[1], 0.6, (CANDIDATES,)) & (person > 0)
-    step = jax.random.uniform(keys[2], (CANDIDATES,), minval=-1.0, maxval=1.0)
+    anchor = placed[dice.below(jnp.maximum(person, 1))]
+    beside = dice.chance(0.6) & (person > 0)
+    step = dice.uniform(-1.0, 1.0)
     step = 1.3 * step * jnp.abs(step) * (anchor[:, 2] - anchor[:, 0])
-    anywhere = size * jax.random.uniform(keys[3], (CANDIDATES,), minval=0.02, maxval=0.98)
+    anywhere = size * dice.uniform(0.02, 0.98)
     x = jnp.where(beside, 0.5 * (anchor[:, 0] + anchor[:, 2]) + step, anywhere)
 
-    spread = 0.06 + 0.12 * jax.random.uniform(keys[4], (CANDIDATES,))
-    wobble = size * spread * jax.random.normal(keys[5], (CANDIDATES,))
+    wobble = size * dice.uniform(0.06, 0.18) * dice.normal()
     near = anchor[:, 3] + 0.35 * wobble
     ground = jnp.where(beside, near, scene.ground + wobble)
     ground = jnp.minimum(ground, 1.25 * size)
     scale = scene.height * jnp.exp(scene.growth * (ground - scene.ground)) * height
     fitting = (anchor[:, 3] - anchor[:, 1]) / (shape[:, 3] - shape[:, 1])
-    scale = jnp.where(beside & jax.random.bernoulli(keys[6], 0.6, (CANDIDATES,)), fitting, scale)
+    scale = jnp.where(beside & dice.chance(0.6), fitting, scale)
     scale = jnp.clip(scale, 0.16 * size, 1.5 * size)
 
     hips = jnp.stack(
@@ -186,8 +174,8 @@ def _cost(
     # Most people are inside the picture, and some are cut by its edge.
     area = _area(inside)
     cut = 1.0 - area / jnp.maximum(_area(candidates.box), 1e-6)
-    cut_key, noise_key = jax.random.split(jax.random.fold_in(key, 1))
-    allowed = jnp.maximum(jax.random.uniform(cut_key, minval=-0.9, maxval=0.45), 0.0)
+    rolls = jax.random.uniform(key, (1 + CANDIDATES,))
+    allowed = jnp.maximum(1.35 * rolls[0] - 0.9, 0.0)
     cut_cost = 2.0 * jnp.maximum(cut - allowed, 0.0) + 4.0 * jnp.maximum(cut - 0.6, 0.0)
 
     # Nobody's box is inside a much larger one: such a person would disappear, or hide a face.
@@ -195,5 +183,4 @@ def _cost(
     swallowed = _shared_area(inside, placed) > 0.95 * smaller
     swallowed = jnp.any(swallowed & (iou < 0.6) & present[None], axis=1)
     lost_cost = jnp.where(swallowed, 0.1, 0.0)
-    noise = jax.random.uniform(noise_key, miss.shape, maxval=0.015)
-    return miss + cut_cost + lost_cost + noise
+    return miss + cut_cost + lost_cost + 0.015 * rolls[1:]

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.synthetic_crowds.dice import Dice
+
 # Lowest and highest angle in degrees. `lean` and `spine_bend` are forward, `*_side`, `*_tilt`
 # towards the person's left, `*_twist`, `*_turn` to the left; limbs flex forward, knees backward;
 # `abduct` is away from the body, `rotate` inward.
@@ -114,7 +116,7 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
 
 
 _MEAN, _SPREAD = _table()
-_FREQUENCY = np.log([weight for weight, _ in _FAMILIES.values()]).astype(np.float32)
+_FREQUENCY = np.array([weight for weight, _ in _FAMILIES.values()], np.float32)
 
 # Mirroring exchanges left and right and turns what has a direction to the other side.
 _MIRRORED_INDEX = np.array(
@@ -142,12 +144,11 @@ def sample_pose(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     Returns:
         angles in radians, float32 [A], and the family's index in `FAMILIES`, int32.
     """
-    family_key, angle_key, mirror_key = jax.random.split(key, 3)
-    family = jax.random.categorical(family_key, jnp.asarray(_FREQUENCY))
-    noise = jax.random.truncated_normal(angle_key, -2.0, 2.0, (len(ANGLES),))
+    dice = Dice(key, len(ANGLES) + 2)
+    family = dice.choose(jnp.asarray(_FREQUENCY))
+    noise = dice.normals(len(ANGLES))
     angles = jnp.asarray(_MEAN)[family] + jnp.asarray(_SPREAD)[family] * noise
-    mirrored = jax.random.bernoulli(mirror_key)
-    return limit_pose(jnp.where(mirrored, mirror_pose(angles), angles)), family
+    return limit_pose(jnp.where(dice.chance(0.5), mirror_pose(angles), angles)), family
 
 
 def limit_pose(angles: jax.Array) -> jax.Array:
@@ -157,7 +158,6 @@ def limit_pose(angles: jax.Array) -> jax.Array:
 
 def sample_heading(key: jax.Array) -> jax.Array:
     """Where a person faces: 0 the camera, pi away from it; half of the people roughly face it."""
-    side_key, spread_key, any_key = jax.random.split(key, 3)
-    frontal = jax.random.normal(spread_key) * 0.6
-    anywhere = jax.random.uniform(any_key, minval=-math.pi, maxval=math.pi)
-    return jnp.where(jax.random.bernoulli(side_key, 0.5), frontal, anywhere)
+    dice = Dice(key, 3)
+    frontal, anywhere = 0.7 * dice.normal(), dice.uniform(-math.pi, math.pi)
+    return jnp.where(dice.chance(0.5), frontal, anywhere)

@@ -13,19 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.synthetic_crowds.appearance import any_color, skin_color, surface_color
+from data_pipelines.synthetic_crowds.dice import Dice
 from data_pipelines.synthetic_crowds.primitives import Paint, Solids
 
 
 def sample_light(key: jax.Array) -> jax.Array:
     """The unit vector towards the light, from above and mostly from the viewer's side."""
-    side, height, front = jax.random.split(key, 3)
-    light = jnp.stack(
-        [
-            jax.random.uniform(side, minval=-1.0, maxval=1.0),
-            -jax.random.uniform(height, minval=0.3, maxval=1.0),
-            -jax.random.uniform(front, minval=0.0, maxval=0.9),
-        ]
-    )
+    dice = Dice(key, 3)
+    light = jnp.stack([dice.uniform(-1.0, 1.0), -dice.uniform(0.3, 1.0), -dice.uniform(0.0, 0.9)])
     return light / jnp.linalg.norm(light)
 
 
@@ -49,41 +44,34 @@ def sample_texture(key: jax.Array, size: int) -> jax.Array:
 def sample_background(key: jax.Array, texture: jax.Array) -> jax.Array:
     """A wall, a sky or a landscape over a floor, float32 [3, H, W]."""
     size = texture.shape[0]
-    keys = jax.random.split(key, 14)
-    colors = jnp.stack([surface_color(k) for k in keys[:5]])  # [5, 3]
+    patch_key, dice_key = jax.random.split(key)
+    dice = Dice(dice_key, 54)
+    colors = [surface_color(dice) for _ in range(5)]
     y, x = (jnp.asarray(axis, jnp.float32) for axis in np.mgrid[:size, :size] / size)
-    uniform = jax.random.uniform
 
     # Upper half: a vertical gradient, broken by soft patches of a third colour.
-    fade = jnp.clip(y * uniform(keys[5], minval=0.5, maxval=2.0), 0.0, 1.0)
-    patches = jax.nn.sigmoid(3.0 * smooth_noise(keys[6], 6, size) - 1.0)
-    patches = patches * uniform(keys[7], maxval=0.9)
-    upper = _mix(_mix(colors[0], colors[1], fade), colors[2], patches)
+    fade = jnp.clip(y * dice.uniform(0.5, 2.0), 0.0, 1.0)
+    patches = jax.nn.sigmoid(3.0 * smooth_noise(patch_key, 6, size) - 1.0)
+    upper = _mix(_mix(colors[0], colors[1], fade), colors[2], patches * dice.uniform(0.0, 0.9))
 
     # Bricks, planks or panels: rows and columns of joints on the wall.
-    row_key, column_key, strength_key, turn_key = jax.random.split(keys[8], 4)
-    turn = uniform(turn_key, minval=-0.12, maxval=0.12)
-    rows = y * jnp.floor(uniform(row_key, minval=2.0, maxval=22.0)) + turn * x
+    rows = y * jnp.floor(dice.uniform(2.0, 22.0)) + dice.uniform(-0.12, 0.12) * x
     shift = 0.5 * (jnp.floor(rows) % 2.0)
-    columns = x * jnp.floor(uniform(column_key, minval=0.0, maxval=14.0)) + shift
+    columns = x * jnp.floor(dice.uniform(0.0, 14.0)) + shift
     joints = jnp.maximum(_line(rows), _line(columns))
-    strength = jnp.maximum(uniform(strength_key, minval=-0.3, maxval=0.45), 0.0)
-    upper = upper * (1.0 - strength * joints)[None]
+    upper = upper * (1.0 - jnp.maximum(dice.uniform(-0.3, 0.45), 0.0) * joints)[None]
 
     # Floor: perspective rows that grow towards the camera.
-    horizon = uniform(keys[9], minval=0.35, maxval=0.95)
+    horizon = dice.uniform(0.35, 0.95)
     below = jnp.maximum(y - horizon, 1e-3)
-    far = 0.12 / (below + 0.05)
-    tiles_key, line_key = jax.random.split(keys[10])
-    tiles = jnp.floor(uniform(tiles_key, minval=1.0, maxval=7.0))
-    grid = jnp.maximum(_line(far * tiles), _line((x - 0.5) * far * tiles))
-    lines = jnp.maximum(uniform(line_key, minval=-0.4, maxval=0.4), 0.0)
+    far = 0.12 / (below + 0.05) * jnp.floor(dice.uniform(1.0, 7.0))
+    grid = jnp.maximum(_line(far), _line((x - 0.5) * far))
+    lines = jnp.maximum(dice.uniform(-0.4, 0.4), 0.0)
     floor = _mix(colors[3], colors[4], jnp.clip(below * 2.0, 0.0, 1.0)) * (1.0 - lines * grid)[None]
 
     ground = jnp.clip((y - horizon) * size, 0.0, 1.0)
     picture = (1.0 - ground)[None] * upper + ground[None] * floor
-    grain = 0.18 * uniform(keys[11])
-    return picture * (1.0 + grain * texture)[None]
+    return picture * (1.0 + dice.uniform(0.0, 0.18) * texture)[None]
 
 
 def _mix(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
@@ -114,13 +102,14 @@ def sample_distractors(key: jax.Array, count: int, size: int) -> Things:
 
 def sample_occluders(key: jax.Array, count: int, size: int) -> Things:
     """Furniture, poles and bushes in front of some people; each is there two times in five."""
-    sample_key, here_key, place_key = jax.random.split(key, 3)
+    sample_key, dice_key = jax.random.split(key)
     things = jax.vmap(_sample_thing, in_axes=(0, None, None))(
         jax.random.split(sample_key, count), jnp.float32(size), jnp.asarray([0, 0.5, 0.25, 0.25, 0])
     )
-    drop = size * jax.random.uniform(place_key, (count,), minval=0.0, maxval=0.35)
+    dice = Dice(dice_key, 2, (count,))
+    drop = size * dice.uniform(0.0, 0.35)
     drop = jnp.stack([0.0 * drop, drop, 0.0 * drop], axis=-1)
-    here = jax.random.bernoulli(here_key, 0.4, (count,)).astype(jnp.float32)
+    here = dice.chance(0.4).astype(jnp.float32)
     solids = things.solids
     return things._replace(
         solids=solids._replace(
@@ -147,14 +136,14 @@ _FOLIAGE = np.array([0.24, 0.33, 0.15], np.float32)
 
 def _sample_thing(key: jax.Array, size: jax.Array, shares: jax.Array) -> Things:
     """One thing; `shares` are the kinds' relative frequencies, float32 [5]."""
-    keys = jax.random.split(key, 8)
-    kind = jax.random.categorical(keys[0], jnp.log(shares + 1e-9))
+    dice = Dice(key, 28)
+    kind = dice.choose(shares)
     is_flat, is_bush, is_limb = kind <= 1, kind == 3, kind == 4
-    share = jax.random.uniform(keys[1], (8,))
+    share = dice.uniforms(8)
     low, high = jnp.asarray(_KINDS)[kind, 0::2], jnp.asarray(_KINDS)[kind, 1::2]
     length, radius, base = low + share[:3] * (high - low)
 
-    tilt = 0.06 * jax.random.truncated_normal(keys[2], -2.0, 2.0)
+    tilt = 0.06 * dice.normal()
     angle = jnp.where(is_limb, 2 * math.pi * share[3], jnp.where(is_flat, 0.3 * tilt, tilt))
     foot = jnp.stack([1.2 * share[4] - 0.1, base - jnp.where(is_bush, radius, 0.0)])
     top = foot - length * jnp.stack([jnp.sin(angle), jnp.cos(angle)])
@@ -167,11 +156,10 @@ def _sample_thing(key: jax.Array, size: jax.Array, shares: jax.Array) -> Things:
         depth_ratio=jnp.float32(1.0),
     )
 
-    color = jnp.where(is_bush, _FOLIAGE * (0.5 + 0.7 * share[6]), surface_color(keys[3]))
-    color = jnp.where(is_limb & (share[7] < 0.6), skin_color(keys[3]), color)
-    second = any_color(keys[4])
-    patterned = jax.random.bernoulli(keys[5], 0.2, (2,)) & is_flat
-    periods = jax.random.uniform(keys[6], (2,), minval=4.0, maxval=20.0) / size
+    surface, skin, second = surface_color(dice), skin_color(dice), any_color(dice)
+    color = jnp.where(is_bush, _FOLIAGE * (0.5 + 0.7 * share[6]), surface)
+    color = jnp.where(is_limb & (share[7] < 0.6), skin, color)
+    patterned = jnp.stack([dice.chance(0.2), dice.chance(0.2)]) & is_flat
     one = jnp.float32(1.0)
     paint = Paint(
         color=color,
@@ -180,11 +168,11 @@ def _sample_thing(key: jax.Array, size: jax.Array, shares: jax.Array) -> Things:
         split=jnp.where(is_limb, 0.3 + share[6], 1.01),
         alpha=one,
         rest_alpha=one,
-        stripes=jnp.where(patterned, periods, 0.0),
+        stripes=jnp.where(patterned, dice.uniform(4.0, 20.0) / size, 0.0),
         soft=one,
         flat=is_flat.astype(jnp.float32),
         gloss=one,
-        rough=jnp.where(is_bush, 0.6, 0.2 * jax.random.uniform(keys[7])),
+        rough=jnp.where(is_bush, 0.6, 0.2 * share[5]),
         owner=jnp.int32(-1),
     )
     return Things(solids, paint)
@@ -258,17 +246,15 @@ def develop(key: jax.Array, color: jax.Array) -> jax.Array:
     Returns:
         uint8 [H, W, 3].
     """
-    keys = jax.random.split(key, 6)
-    uniform = jax.random.uniform
-    gain = jnp.exp(0.2 * jax.random.truncated_normal(keys[0], -2.0, 2.0))
-    cast = jnp.exp(0.06 * jax.random.truncated_normal(keys[1], -2.0, 2.0, (3,)))
-    haze = jnp.maximum(uniform(keys[2], minval=-0.15, maxval=0.15), 0.0)
-    picture = color * (gain * cast)[:, None, None] * (1.0 - haze) + haze
-    picture = _blur(picture, jnp.maximum(uniform(keys[3], minval=-0.2, maxval=0.25), 0.0))
-    strength = 0.03 * uniform(keys[4]) ** 2
-    grain = jax.random.normal(keys[5], picture.shape[1:])
-    picture = jnp.clip(picture + strength * grain[None], 0.0, 1.0)
-    return jnp.round(255.0 * picture).astype(jnp.uint8).transpose(1, 2, 0)
+    grain_key, dice_key = jax.random.split(key)
+    dice = Dice(dice_key, 7)
+    gain = jnp.exp(0.2 * dice.normal() + 0.06 * dice.normals(3))[:, None, None]
+    haze = jnp.maximum(dice.uniform(-0.15, 0.15), 0.0)
+    picture = color * gain * (1.0 - haze) + haze
+    picture = _blur(picture, jnp.maximum(dice.uniform(-0.2, 0.25), 0.0))
+    grain = jax.random.normal(grain_key, picture.shape[1:])
+    picture = picture + 0.03 * dice.uniform() ** 2 * grain[None]
+    return jnp.round(255.0 * jnp.clip(picture, 0.0, 1.0)).astype(jnp.uint8).transpose(1, 2, 0)
 
 
 def _blur(picture: jax.Array, side: jax.Array) -> jax.Array:
