@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "images in, poses and drawn pictures out",
     "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
     "export": "a checkpoint -> a PyTorch, safetensors or npz file",
+    "complexity": "parameters and multiply-adds of a network, beside the paper's",
     "benchmark": "the figures of the README's performance table",
 }
 

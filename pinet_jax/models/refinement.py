@@ -112,15 +112,16 @@ class GraphConvolution(nn.Module):
         self, nodes: jax.Array, adjacency: jax.Array, mask: jax.Array | None, layers: Layers
     ) -> jax.Array:
         """[B, N, K, C] -> the same; adjacency is [K, K] or [B, N, K, K]."""
-        nodes = _Mixing(name="conv")(nodes, adjacency)
+        nodes = GraphMixing(name="conv")(nodes, adjacency)
         return nn.relu(layers.norm(name="bn")(nodes, mask=mask))
 
 
-class _Mixing(nn.Module):
+class GraphMixing(nn.Module):
     """`G X W` and a bias."""
 
     @nn.compact
     def __call__(self, nodes: jax.Array, adjacency: jax.Array) -> jax.Array:
+        """[B, N, K, C] -> the same."""
         width = nodes.shape[-1]
         weight = self.param("weight", nn.initializers.zeros_init(), (width, width), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (width,), jnp.float32)
