@@ -171,6 +171,13 @@ def test_an_image_is_the_same_in_any_batch(random_crowds):
     assert not np.array_equal(random_crowds.image[6], random_crowds.image[7])
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_it_can_be_lowered_for_accelerators(platform):
+    program = jax.jit(partial(crowds, config=CONFIG, skeleton=COCO_17))
+    traced = program.trace(jax.random.key(3), jnp.arange(4))
+    assert "while" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
 def test_seen_keypoints_lie_on_their_owner(random_crowds):
     count = 0
     for b, person, k in zip(*np.nonzero(random_crowds.keypoints[..., 2] == SEEN), strict=True):
