@@ -48,7 +48,8 @@ def test_nothing_is_overwritten(checkpoint):
 
 def test_another_network_is_refused_with_the_difference(checkpoint):
     other = PINetConfig(COCO_17, backbone=MICRO)
-    with pytest.raises(InputError, match=r"another network, \d+ entries differ.*absent there and \(60,\)") as error:
+    message = r"another network, \d+ entries differ.*absent there and \(60,\)"
+    with pytest.raises(InputError, match=message) as error:
         load_model(checkpoint, other)
     assert "\n" not in str(error.value)
 
