@@ -1,12 +1,16 @@
 """Checkpoints: a network's variables and its config in one folder. The only file that knows orbax.
 
 A checkpoint holds two items, `model` ("params" and "batch_stats") and `config` (JSON), so that
-whoever has the folder needs nothing else.
+whoever has the folder needs nothing else. Training's checkpoints lie side by side in one folder,
+named by their steps; each has a third item, `training`, and is a checkpoint like any other.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,9 @@ from pinet_jax.errors import InputError
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.config_json import config_from_json, config_to_json
 from pinet_jax.models.pinet import Variables, abstract_variables
+
+_EVALUATION = "evaluation.json"  # in a training's checkpoint: its figures
+_REMOVED = ".removed"  # after the name of a checkpoint that is on its way out
 
 
 def save_model(path: str | os.PathLike, config: PINetConfig, variables: Variables) -> None:
@@ -46,7 +53,8 @@ def load_model(
     """Reads a checkpoint.
 
     Args:
-        path: its folder.
+        path: its folder; or a training's, of whose checkpoints the best by AP is read, and the
+            latest where none has been evaluated.
         config: the network it must hold; by default the checkpoint says it itself. Needed where
             its graph is a function of your own.
 
@@ -57,11 +65,7 @@ def load_model(
         InputError: `path` is no whole checkpoint, or it holds another network; the message says
             in what it differs.
     """
-    path = Path(path).absolute()
-    if not (path / "model").is_dir() or not (path / "config").is_dir():
-        raise InputError(
-            f"{path}: not a checkpoint; name the folder that `convert` or `train` made"
-        )
+    path = _best_checkpoint(Path(path).absolute())
     try:
         with ocp.Checkpointer(_handler()) as checkpointer:
             items = ocp.args.Composite(config=ocp.args.JsonRestore())
@@ -74,8 +78,223 @@ def load_model(
     except InputError:
         raise
     except Exception as error:  # orbax and tensorstore raise what the broken file makes them
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: the checkpoint is broken ({reason})") from error
+        raise InputError(f"{path}: the checkpoint is broken ({_first_line(error)})") from error
+
+
+class TrainingCheckpoints:
+    """The checkpoints of one training: the latest ones, and the best by AP.
+
+    Writing goes on beside the training, and a checkpoint appears whole or not at all. In a job of
+    several processes, all of them make the same calls.
+    """
+
+    def __init__(self, folder: str | os.PathLike, config: PINetConfig, keep: int = 2) -> None:
+        """Opens the folder, or makes it; remains of a killed save or removal are swept away.
+
+        Args:
+            folder: for this training alone.
+            config: the network.
+            keep: the latest checkpoints to keep.
+
+        Raises:
+            InputError: nothing can be written there.
+        """
+        self.folder = Path(folder).absolute()
+        self._config, self._keep = config, keep
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if jax.process_index() == 0:
+                for left in self.folder.glob(f"*{_REMOVED}"):
+                    shutil.rmtree(left)
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be made ({error.strerror})") from error
+        options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    @property
+    def latest_step(self) -> int | None:
+        """Of the newest whole checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, variables: Variables, training: Any) -> None:
+        """Starts to write a checkpoint; what is given may change as soon as this returns.
+
+        Args:
+            step: its name; greater than all before.
+            variables: to be tested: what `load_model` will read.
+            training: any tree of arrays: what else training needs to go on.
+
+        Raises:
+            InputError: this checkpoint, or the one before, cannot be written. Those that were
+                whole remain so.
+        """
+        self.wait()
+        self._remove_old()  # only now that the last one is whole
+        items = ocp.args.Composite(
+            model=ocp.args.StandardSave(variables),
+            config=ocp.args.JsonSave(config_to_json(self._config)),
+            training=ocp.args.StandardSave(training),
+        )
+        try:
+            self._manager.save(step, args=items)
+        except Exception as error:  # orbax and tensorstore raise what the disk makes them
+            raise self._write_error(error) from error
+
+    def evaluation(self, step: int) -> dict[str, float | None] | None:
+        """The figures of a checkpoint, if `record_evaluation` was called for it."""
+        return _evaluation(self.folder / str(step))
+
+    def record_evaluation(self, step: int, figures: Mapping[str, float | None]) -> None:
+        """Stores the figures of a checkpoint inside it; the best by "AP" is kept.
+
+        Raises:
+            InputError: they cannot be written.
+        """
+        self.wait()
+        if jax.process_index() != 0:
+            return
+        file = self.folder / str(step) / _EVALUATION
+        partial = file.with_suffix(".partial")
+        try:
+            partial.write_text(json.dumps(dict(figures), indent=1) + "\n")
+            os.replace(partial, file)
+        except OSError as error:
+            raise self._write_error(error) from error
+
+    def restore(self, variables: Variables, training: Any) -> tuple[Variables, Any]:
+        """Reads the newest checkpoint.
+
+        Args:
+            variables: the same tree with `jax.ShapeDtypeStruct`s, whose shardings say where the
+                arrays go: any number of devices.
+            training: likewise.
+
+        Raises:
+            InputError: it holds another network or another kind of training state, or is broken.
+        """
+        step = self.latest_step
+        path = self.folder / str(step)
+        try:
+            config = ocp.args.Composite(config=ocp.args.JsonRestore())
+            self._check_same_config(path, self._manager.restore(step, args=config)["config"])
+            items = ocp.args.Composite(
+                model=ocp.args.StandardRestore(variables),
+                training=ocp.args.StandardRestore(training),
+            )
+            restored = self._manager.restore(step, args=items)
+        except InputError:
+            raise
+        except Exception as error:  # orbax and tensorstore raise what the file makes them
+            raise InputError(
+                f"{path}: does not continue with this config ({_first_line(error)}); use the "
+                "config it was trained with, or another folder"
+            ) from error
+        return restored["model"], restored["training"]
+
+    def wait(self) -> None:
+        """Waits until what was saved is whole.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._write_error(error) from error
+
+    def close(self) -> None:
+        """Waits, and lets go of the folder.
+
+        Raises:
+            InputError: what was saved last cannot be written.
+        """
+        self.wait()
+        self._manager.close()
+
+    def _remove_old(self) -> None:
+        """Removes all but the latest checkpoints and the best one."""
+        if jax.process_index() != 0:
+            return
+        whole = step_folders(self.folder)
+        kept = {*whole[-self._keep :], _best_of(whole)} if whole else set()
+        for path in whole:
+            if path not in kept:
+                # First its name: what is removed by half must not be taken for a checkpoint.
+                removed = path.with_name(path.name + _REMOVED)
+                os.rename(path, removed)
+                shutil.rmtree(removed)
+
+    def _write_error(self, error: Exception) -> InputError:
+        whole = step_folders(self.folder)
+        last = f"the last good one is {whole[-1]}" if whole else "there is no whole one yet"
+        return InputError(
+            f"{self.folder}: a checkpoint cannot be written ({_first_line(error)}); {last}; make "
+            "room and start again"
+        )
+
+    def _check_same_config(self, path: Path, stored: Mapping[str, Any]) -> None:
+        ours = json.loads(json.dumps(config_to_json(self._config)))
+        differences = list(_differences("", stored, ours))
+        if differences:
+            raise InputError(
+                f"{path}: holds another network: {'; '.join(differences)}; use its config, or "
+                "another folder"
+            )
+
+
+def step_folders(folder: Path) -> list[Path]:
+    """The whole checkpoints of a training, oldest first."""
+    found = (path for path in folder.iterdir() if path.name.isdigit() and _is_checkpoint(path))
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def _best_checkpoint(path: Path) -> Path:
+    """The checkpoint itself, or the best of a training's."""
+    if _is_checkpoint(path):
+        return path
+    for folder in (path, path / "checkpoints"):
+        whole = step_folders(folder) if folder.is_dir() else []
+        if whole:
+            return _best_of(whole)
+    raise InputError(f"{path}: not a checkpoint; name the folder that `convert` or `train` made")
+
+
+def _best_of(checkpoints: Sequence[Path]) -> Path:
+    """The best by AP; the latest of those that are alike, or if none was evaluated."""
+
+    def rank(place: int) -> tuple[float, int]:
+        ap = (_evaluation(checkpoints[place]) or {}).get("AP")
+        return -1.0 if ap is None else ap, place
+
+    return checkpoints[max(range(len(checkpoints)), key=rank)]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return (path / "model").is_dir() and (path / "config").is_dir()
+
+
+def _evaluation(checkpoint: Path) -> dict[str, float | None] | None:
+    file = checkpoint / _EVALUATION
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def _differences(name: str, stored: Any, ours: Any) -> Iterator[str]:
+    """What two JSON values differ in, a line each."""
+    if isinstance(stored, Mapping) and isinstance(ours, Mapping):
+        for key in sorted(stored.keys() | ours.keys()):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(inner, stored.get(key), ours.get(key))
+    elif stored != ours:
+        yield f"{name} is {_shortened(stored)} there and {_shortened(ours)} in the config"
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _handler() -> ocp.CompositeCheckpointHandler:

@@ -13,6 +13,8 @@ from typing import NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from pinet_jax import decoding, fusion
 from pinet_jax.errors import InputError, UsageError
@@ -211,8 +213,9 @@ def _fuse(poses: PoseSet, *, config: InferenceConfig, sigmas: tuple[float, ...])
 class Predictor:
     """A network ready for images of any size.
 
-    Every input size and batch size compiles once. The variables live on the device, with their
-    normalisations folded into the convolutions.
+    Every input size and batch size compiles once. The variables live on the devices, with their
+    normalisations folded into the convolutions. Of several devices each works on its own images of
+    a batch, and asks nothing of the others.
     """
 
     def __init__(
@@ -220,27 +223,34 @@ class Predictor:
         model_config: PINetConfig,
         variables: Variables,
         inference: InferenceConfig | None = None,
+        devices: Sequence[jax.Device] | None = None,
     ) -> None:
-        """Folds the variables and puts them on the device.
+        """Folds the variables and puts them on the devices.
 
         Args:
             model_config: the network.
             variables: its "params" and "batch_stats".
             inference: the test procedure.
+            devices: of this process, to share every batch; the first one alone if None.
         """
         self.inference = inference or InferenceConfig()
         self.skeleton = model_config.skeleton
         dtype = jnp.bfloat16 if self.inference.bfloat16 else jnp.float32
         model = PINet(model_config, folded=True, dtype=dtype)
+        mesh = Mesh(np.array(devices or jax.local_devices()[:1]), ("data",))
+        self._num_devices = mesh.size
+        self._everywhere, by_image = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
         self.use(variables)
+        program = functools.partial(infer, model, self.inference)
         self._program = jax.jit(
-            functools.partial(infer, model, self.inference),
+            jax.shard_map(program, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data")),
+            in_shardings=(self._everywhere, by_image),
             compiler_options=cpu_compiler_options(),
         )
 
     def use(self, variables: Variables) -> None:
         """Takes other variables of the same network; nothing is compiled anew."""
-        self._variables = jax.device_put(fold_batch_norm(variables))
+        self._variables = jax.device_put(fold_batch_norm(variables), self._everywhere)
 
     def predict(self, image: np.ndarray) -> Poses:
         """The poses of one image, uint8 RGB [H, W, 3]."""
@@ -296,7 +306,8 @@ class Predictor:
         """Resizes and stacks images that share a `resized_shape`.
 
         Returns:
-            For every scale uint8 [batch_size, h, w, 3].
+            For every scale uint8 [B, h, w, 3]; B is `batch_size`, and more where the devices could
+            not share it evenly.
 
         Raises:
             InputError: the images do not share a shape, or are more than `batch_size`.
@@ -306,9 +317,10 @@ class Predictor:
         if len(shapes) != 1:
             raise InputError(f"a batch takes images of one resized shape, not of {sorted(shapes)}")
         ((height, width),) = shapes
-        padding = (batch_size or len(images)) - len(images)
-        if padding < 0:
+        batch_size = batch_size or len(images)
+        if len(images) > batch_size:
             raise InputError(f"{len(images)} images are more than the batch size {batch_size}")
+        padding = -(-batch_size // self._num_devices) * self._num_devices - len(images)
         inputs = []
         for scale in self.inference.scales:
             shape = int(height * scale), int(width * scale)

@@ -6,7 +6,7 @@ Legend for shapes: B images of a batch, P people (padded), K keypoints, S the in
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
@@ -78,6 +78,27 @@ class TrainState(NamedTuple):
     def tested(self) -> Variables:
         """The variables to test and to keep: the average if there is one."""
         return self.average or {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """What `tested` lacks of the state: see `join`."""
+        rest = {"step": self.step, "opt_state": self.opt_state}
+        if self.average is not None:
+            rest |= {"params": self.params, "batch_stats": self.batch_stats}
+        return rest
+
+    @classmethod
+    def join(cls, tested: Variables, rest: Mapping[str, Any]) -> TrainState:
+        """The state whose two halves these are."""
+        has_average = "params" in rest
+        network = rest if has_average else tested
+        return cls(
+            step=rest["step"],
+            params=network["params"],
+            batch_stats=network["batch_stats"],
+            opt_state=rest["opt_state"],
+            average=tested if has_average else None,
+        )
 
 
 TrainStep = Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]]

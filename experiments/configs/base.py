@@ -5,8 +5,32 @@ from __future__ import annotations
 import dataclasses
 
 from data_pipelines.config import DataConfig
+from data_pipelines.synthetic_crowds.config import CrowdConfig
 from pinet_jax.inference import InferenceConfig
 from pinet_jax.models.config import PINetConfig
+from pinet_jax.training import TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticConfig:
+    """Crowds that are rendered while the network trains; no image is ever seen twice."""
+
+    crowds: CrowdConfig = CrowdConfig()
+    epoch_images: int = 2000  # that count as an epoch
+    test_images: int = 100  # another seed's; the same in every evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """What happens beside the steps."""
+
+    log_every: int = 20  # steps; a line of metrics.jsonl is the mean over them
+    save_every: int = 500  # steps
+    keep: int = 2  # latest checkpoints, beside the best
+    evaluate_every: float = 10  # epochs; 0: never
+    batch_size: int = 1  # of evaluation, images of one size at a time
+    pictures: int = 4  # test images that are drawn after every evaluation
+    profile: tuple[int, int] | None = None  # first and last step of a trace for TensorBoard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,4 +39,7 @@ class ExperimentConfig:
 
     model: PINetConfig
     data: DataConfig = DataConfig()
+    synthetic: SyntheticConfig | None = None  # if given, takes the place of `data`
     inference: InferenceConfig = InferenceConfig()
+    training: TrainingConfig = TrainingConfig()
+    loop: LoopConfig = LoopConfig()

@@ -72,57 +72,66 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if not self.train:
-            return _normalized(x, running_mean.value, running_var.value, scale, bias)
+            factor, summand = _affine(running_mean.value, running_var.value, scale, bias)
+            return _scaled(x, factor, summand)
 
         groups = len(x) // (self.config.group_size or len(x))
         rows = x.reshape(groups, -1, *x.shape[1:])
-        if mask is not None:
-            mask = jnp.broadcast_to(mask, (*x.shape[:-1], 1)).reshape(groups, -1, *x.shape[1:-1], 1)
-        mean, var, count = _statistics(rows, mask)  # [groups, 1, ..., 1, C or 1]
-        held_var = var
-        if self.config.unbiased_running_variance:
-            held_var = var * (count / jnp.maximum(count - 1, 1))
+        if mask is None:
+            count: int | jax.Array = math.prod(rows.shape[1:-1])
+        else:
+            mask = jnp.broadcast_to(mask, (*x.shape[:-1], 1)).reshape(*rows.shape[:-1], 1)
+            count = mask.sum(tuple(range(1, rows.ndim - 1)), dtype=jnp.int32)  # [groups, 1]
+        mean, var = _statistics(rows, mask, count)
+        factor, summand = jax.vmap(_affine, in_axes=(0, 0, None, None))(mean, var, scale, bias)
         if not self.is_initializing():
+            if self.config.unbiased_running_variance:
+                var = var * _ratio(count, count - 1, var.dtype)
             running_mean.value = _moved(running_mean.value, mean, count)
-            running_var.value = _moved(running_var.value, held_var, count)
-        return _normalized(rows, mean, var, scale, bias).reshape(x.shape)
+            running_var.value = _moved(running_var.value, var, count)
+        return jax.vmap(_scaled)(rows, factor, summand).reshape(x.shape)
 
 
-def _statistics(rows: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean, variance and number of what is averaged, over all axes but the first and last."""
+def _statistics(
+    rows: jax.Array, mask: jax.Array | None, count: int | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance [groups, C] over all axes but the first and last."""
     axes = tuple(range(1, rows.ndim - 1))
     rows = at_least_float32(rows)
-    if mask is None:
-        count = jnp.full((len(rows),) + (1,) * (rows.ndim - 1), math.prod(rows.shape[1:-1]))
-        count = count.astype(rows.dtype)
-        mean = rows.mean(axes, keepdims=True)
-        square = (rows * rows).mean(axes, keepdims=True)
-    else:
-        count = mask.sum(axes, keepdims=True, dtype=rows.dtype)
+    if mask is not None:
         rows = jnp.where(mask, rows, 0)
-        mean = rows.sum(axes, keepdims=True) / jnp.maximum(count, 1)
-        square = (rows * rows).sum(axes, keepdims=True) / jnp.maximum(count, 1)
-    return mean, jnp.maximum(square - mean * mean, 0), count
+    share = _ratio(1, count, rows.dtype)
+    mean, square = rows.sum(axes) * share, (rows * rows).sum(axes) * share
+    return mean, jnp.maximum(square - mean * mean, 0)
 
 
-def _moved(held: jax.Array, new: jax.Array, count: jax.Array) -> jax.Array:
-    """Running statistics [C], moved towards the mean of the groups that hold anything."""
-    new, counts = new.reshape(len(new), -1), count.reshape(-1, 1) > 0
-    share = counts.astype(held.dtype) / jnp.maximum(counts.sum(), 1).astype(held.dtype)
+def _ratio(above: int | jax.Array, below: int | jax.Array, dtype: Any) -> Any:
+    """A quotient of counts; of numbers where they are known, which costs no operation."""
+    if isinstance(below, int):
+        return above / max(below, 1)
+    return jnp.asarray(above, dtype) / jnp.maximum(below, 1).astype(dtype)
+
+
+def _moved(held: jax.Array, new: jax.Array, count: int | jax.Array) -> jax.Array:
+    """Running statistics [C], moved towards the mean of the groups [groups, C] that hold any."""
+    if isinstance(count, int):
+        return held + _MOMENTUM * (new.mean(axis=0) - held)
+    filled = (count > 0).astype(held.dtype)  # [groups, 1]
+    share = filled / jnp.maximum(filled.sum(), 1)
     return held + _MOMENTUM * (share * (new - held[None])).sum(axis=0)
 
 
-def _normalized(
-    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array
-) -> jax.Array:
-    # One product and one sum an element: elementwise passes are what training on a CPU spends
-    # its time on.
-    def spread(row: jax.Array) -> jax.Array:
-        return row if row.ndim == x.ndim else row.reshape((1,) * (x.ndim - 1) + (-1,))
+def _affine(
+    mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Normalisation as one product and one sum an element, all [C]."""
+    factor = scale * jax.lax.rsqrt(var + _EPSILON)
+    return factor, bias - mean * factor
 
-    factor = spread(scale) * jax.lax.rsqrt(spread(var) + _EPSILON)
-    summand = spread(bias) - spread(mean) * factor
-    return (at_least_float32(x) * factor + summand).astype(x.dtype)
+
+def _scaled(x: jax.Array, factor: jax.Array, summand: jax.Array) -> jax.Array:
+    shape = (1,) * (x.ndim - 1) + (-1,)
+    return (at_least_float32(x) * factor.reshape(shape) + summand.reshape(shape)).astype(x.dtype)
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
