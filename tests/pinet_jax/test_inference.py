@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import jax
 import numpy as np
 import pytest
 
@@ -91,7 +92,7 @@ MICRO_CONFIG = PINetConfig(COCO_17, backbone=MICRO)
 
 
 @functools.cache
-def micro(**changes):
+def micro(devices=None, **changes):
     """A micro network whose maps have peaks, since its heads are random."""
     weights = init_variables(MICRO_CONFIG)
     rng = np.random.default_rng(0)
@@ -100,7 +101,7 @@ def micro(**changes):
         "batch_stats": weights["batch_stats"],
     }
     config = dataclasses.replace(InferenceConfig(input_size=64), **changes)
-    return Predictor(MICRO_CONFIG, randomised, config)
+    return Predictor(MICRO_CONFIG, randomised, config, devices)
 
 
 def _randomised(tree, rng):
@@ -130,6 +131,34 @@ def test_neighbours_in_a_batch_and_padding_change_nothing():
         size = np.abs(alone.keypoints).max()
         np.testing.assert_allclose(poses.keypoints, alone.keypoints, atol=1e-5 * size)
         np.testing.assert_allclose(poses.scores, alone.scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [3, 11])
+def test_eight_devices_find_what_one_finds(count):
+    """Bit by bit, also where they cannot share the images evenly, or some have none."""
+    pictures = images(*[(70 + i, 90 + i) for i in range(count)])
+    together = micro(devices=tuple(jax.devices())).predict_stages(pictures)
+    share = -(-count // 8)
+    alone = [
+        stages
+        for first in range(0, count, share)
+        for stages in micro().predict_stages(pictures[first : first + share], share)
+    ]
+    for found, expected in zip(together, alone, strict=True):
+        for name, poses in expected.items():
+            assert len(poses.scores) > 3
+            np.testing.assert_array_equal(found[name].keypoints, poses.keypoints)
+            np.testing.assert_array_equal(found[name].scores, poses.scores)
+
+
+def test_every_device_has_its_share_of_a_batch():
+    predictor = micro(devices=tuple(jax.devices()))
+    inputs = predictor.prepare(images(*[(64, 64)] * 11), batch_size=13)
+    assert [x.shape for x in inputs] == [(16, 64, 64, 3)]
+    assert not inputs[0][11:].any()
+    placed = predictor._program(predictor._variables, inputs).final.scores
+    assert {shard.data.shape[0] for shard in placed.addressable_shards} == {2}
+    assert len({shard.device for shard in placed.addressable_shards}) == 8
 
 
 def test_poses_without_fusion_are_candidates_and_fewer():
@@ -178,5 +207,5 @@ def test_images_of_different_sizes_are_no_batch():
     [{"scales": (0.5, 2.0)}, {"scales": (1.0, 0.3)}, {"scales": (1.0, 1.0)}, {"input_size": 0}],
 )
 def test_settings_that_fit_no_input_are_refused(wrong):
-    with pytest.raises(InputError, match=r"scales|input size"):
+    with pytest.raises(InputError, match=r"scales|input.size"):
         InferenceConfig(**wrong)
