@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.scoring import DEFAULT_SCORING, Scoring, Source, check_scoring, score
-from pinet_jax.errors import InputError
+from pinet_jax.errors import UsageError
 from pinet_jax.evaluation.result_files import PartialResults, write_results, write_submission
 from pinet_jax.evaluation.results import Metric, read_annotations, read_images, read_results
 from pinet_jax.evaluation.summary import SKELETONS
@@ -85,13 +85,13 @@ def main(
         scoring: what to make of the poses.
     """
     if out.suffix != ".json":
-        raise InputError(f"--out {out}: must end in .json; other files go beside it")
+        raise UsageError(f"--out {out}: must end in .json; other files go beside it")
     check_scoring(scoring)
     if (results is None) == (checkpoint is None):
-        raise InputError("give either --results or --checkpoint")
+        raise UsageError("give either --results or --checkpoint")
     if results is not None:
         if annotations is None or metric is None:
-            raise InputError("--results needs --annotations and --metric")
+            raise UsageError("--results needs --annotations and --metric")
         _refuse("--results", config=config, dataset=dataset, split=split, data_dir=data_dir)
         _refuse("--results", batch_size=batch_size, submission=submission)
         _score_file(results, annotations, images, metric, skeleton, out, scoring)
@@ -123,7 +123,7 @@ def _refuse(flag: str, **others: object) -> None:
     """Refuses flags that would be ignored."""
     for name, value in others.items():
         if value is not None:
-            raise InputError(f"--{name.replace('_', '-')} does not go with {flag}; leave one out")
+            raise UsageError(f"--{name.replace('_', '-')} does not go with {flag}; leave one out")
 
 
 def _score_file(
@@ -193,7 +193,7 @@ def open_test_set(
 
     if annotations is not None:
         if images is None:
-            raise InputError("--checkpoint with --annotations needs --images, their folder")
+            raise UsageError("--checkpoint with --annotations needs --images, their folder")
         entries, annotated = read_images(annotations)
         found = ImageSet.of_folder(entries, images)
         return EvaluationSet(annotations.stem, found, annotations, annotated)
@@ -201,7 +201,7 @@ def open_test_set(
         dataset = dataset or Path(experiment.data.dataset)
         split = split or experiment.data.eval_split
     if dataset is None or split is None:
-        raise InputError(
+        raise UsageError(
             "--checkpoint needs what to test on: --dataset and --split as prepared, --config, or "
             "--annotations and --images"
         )
@@ -231,7 +231,7 @@ def _run_checkpoint(
 
     batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 8)
     if batch_size < 1:
-        raise InputError(f"--batch-size {batch_size}: must be at least 1")
+        raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     use_user_cache()
     model, variables = load_model(checkpoint, experiment.model if experiment else None)
     metric = metric or (

@@ -19,7 +19,7 @@ import tyro
 
 from data_pipelines import records
 from data_pipelines.annotations import Annotations, Fault, read_annotations
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.skeletons import Skeleton
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _source(dataset: str, data_dir: Path, skeleton_file: Path | None, name: str 
     if dataset != "custom":
         for flag, value in (("--skeleton", skeleton_file), ("--name", name)):
             if value is not None:
-                raise InputError(f"{flag} {value}: only `prepare custom` takes it")
+                raise UsageError(f"{flag} {value}: only `prepare custom` takes it")
         builder = _known_builder(dataset)
         sources = builder.sources(data_dir)
         return _Source(builder, builder.skeleton, sources, builder.built_splits)
@@ -102,7 +102,7 @@ def _source(dataset: str, data_dir: Path, skeleton_file: Path | None, name: str 
     skeleton = Skeleton.from_json(skeleton_file or data_dir / "skeleton.json")
     name = name or data_dir.resolve().name
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
-        raise InputError(f"--name {name}: begin with a letter; then letters, digits and _ only")
+        raise UsageError(f"--name {name}: begin with a letter; then letters, digits and _ only")
     sources = Custom.sources(data_dir)
     return _Source(partial(Custom, name=name, skeleton=skeleton), skeleton, sources, tuple(sources))
 
@@ -119,7 +119,7 @@ def _chosen(source: _Source, asked: Sequence[str], data_dir: Path) -> dict[str, 
     """The splits to build; says which are missing, and raises where one was asked for."""
     for split in asked:
         if split not in source.splits:
-            raise InputError(
+            raise UsageError(
                 f"--splits {split}: the dataset has {', '.join(source.splits) or 'none'}"
             )
     wanted = asked or source.protocol

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation import report as pages
 from pinet_jax.evaluation.keypoint_errors import keypoint_errors
 from pinet_jax.evaluation.matching import best_f1_score
@@ -58,9 +58,9 @@ def check_scoring(scoring: Scoring) -> None:
     check_bins(scoring.crowding_bins)
     least = 1 if scoring.compare else 0
     if scoring.resamples < least:
-        raise InputError(f"--resamples {scoring.resamples}: give {least} or more")
+        raise UsageError(f"--resamples {scoring.resamples}: give {least} or more")
     if scoring.gallery_size < 0:
-        raise InputError(f"--gallery-size {scoring.gallery_size}: give 0 or more")
+        raise UsageError(f"--gallery-size {scoring.gallery_size}: give 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)

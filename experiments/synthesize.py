@@ -25,7 +25,7 @@ from data_pipelines.synthetic_crowds.coco_format import (
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from data_pipelines.synthetic_crowds.crowds import Crowd, crowds
 from pinet_jax.compilation_cache import use_user_cache
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.crowding import mean_box_iou
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
 
@@ -69,7 +69,7 @@ def main(
     config = CrowdConfig(people, overlap, size, occluders, distractors)
     keypoints = {"coco_17": COCO_17, "crowdpose_14": CROWDPOSE_14}[skeleton]
     if images < 1:
-        raise InputError(f"--images {images}: give at least 1")
+        raise UsageError(f"--images {images}: give at least 1")
     place = _Place(out, split)
     _check_place(place, keypoints)
     use_user_cache()
@@ -113,7 +113,7 @@ class _Entries(NamedTuple):
 
 def _check_place(place: _Place, skeleton: Skeleton) -> None:
     if not place.split or place.split != Path(place.split).name or place.split == "annotations":
-        raise InputError(f"--split {place.split!r}: give a plain name, such as train")
+        raise UsageError(f"--split {place.split!r}: give a plain name, such as train")
     if place.annotations.exists():
         raise InputError(
             f"{place.annotations}: already there; choose another --out or --split, or delete it"
