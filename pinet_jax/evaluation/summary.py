@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.bootstrap import bootstrap, interval
 from pinet_jax.evaluation.coco import Evaluation, evaluate_coco
 from pinet_jax.evaluation.crowding import mean_box_iou
@@ -207,7 +207,7 @@ def paired_differences(
 def check_bins(edges: Sequence[float]) -> tuple[float, ...]:
     """The edges; raises InputError unless they are two or more, ascending, within 0..1."""
     if len(edges) < 2 or list(edges) != sorted(set(edges)) or edges[0] < 0 or edges[-1] > 1:
-        raise InputError(
+        raise UsageError(
             f"--crowding-bins {' '.join(f'{edge:g}' for edge in edges)}: give two or more edges, "
             "ascending, within 0..1"
         )
