@@ -18,6 +18,7 @@ COMMANDS = {
     "prepare": "check a dataset's own download and build its records once",
     "synthesize": "render crowds with exact keypoints, in COCO's layout",
     "statistics": "people, crowding and occlusion of a dataset: table and plot",
+    "train": "train a network, test it in between, go on by itself after any end",
     "evaluate": "a checkpoint or a result file -> the paper's figures, and a report with pictures",
     "predict": "images in, poses and drawn pictures out",
     "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
@@ -60,19 +61,22 @@ def main() -> None:
 
 def _run(name: str, arguments: list[str]) -> None:
     try:
-        command = importlib.import_module(f"experiments.{name}").main
-        tyro.cli(
-            command,
-            prog=f"pinet-jax {name}",
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        module = importlib.import_module(f"experiments.{name}")
+        if hasattr(module, "run"):  # its flags depend on what it is called with
+            module.run(arguments)
+        else:
+            tyro.cli(
+                module.main,
+                prog=f"pinet-jax {name}",
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
     except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module not in _EXTRAS:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRAS:
             raise
-        extra = _EXTRAS[module]
-        raise InputError(f"needs {module}; pip install 'pinet-jax[{extra}]'") from error
+        extra = _EXTRAS[missing]
+        raise InputError(f"needs {missing}; pip install 'pinet-jax[{extra}]'") from error
 
 
 def _usage() -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
+import tyro
 from jax.experimental import multihost_utils
 
+from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
+from experiments.configs.flags import field_types
 from experiments.training_data import TrainingData, open_training_data
 from experiments.training_log import TrainingLog
 from experiments.validation import Validation
@@ -70,6 +74,45 @@ def main(
     use_user_cache()
     with contextlib.suppress(Stopped):
         train(experiment, workdir, init_backbone=init_backbone)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parses the command line: every field of the named config is a flag, with its value there."""
+    default = load_config(_config_name(arguments) or "ochuman")
+
+    def command(
+        *,
+        config: str,
+        workdir: Path,
+        init_backbone: Path | None = None,
+        distributed: bool = False,
+        experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = default,
+    ) -> None:
+        main(
+            config=config,
+            experiment=experiment,
+            workdir=workdir,
+            init_backbone=init_backbone,
+            distributed=distributed,
+        )
+
+    command.__doc__ = main.__doc__
+    with field_types():
+        tyro.cli(
+            command,
+            prog="pinet-jax train",
+            args=arguments,
+            config=(tyro.conf.AvoidSubcommands,),
+        )
+
+
+def _config_name(arguments: Sequence[str]) -> str | None:
+    for flag, value in itertools.pairwise([*arguments, ""]):
+        if flag == "--config":
+            return value
+        if flag.startswith("--config="):
+            return flag.removeprefix("--config=")
+    return None
 
 
 def train(

@@ -242,8 +242,7 @@ def compute_losses(
         out, new = model.apply(variables, *inputs, train=True, mutable=["batch_stats"], **options)
         return out, new["batch_stats"]
 
-    images = normalize(batch["image"], batch["keypoints"].dtype)
-    outputs, batch_stats = apply(batch_stats, images)
+    outputs, batch_stats = apply(batch_stats, normalize(batch["image"]))
     features, maps = cast(Outputs, outputs)
     metrics = {
         "point": config.point_factor * losses.point_loss(maps, targets),

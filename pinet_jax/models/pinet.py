@@ -111,13 +111,13 @@ class PINet(nn.Module):
         return self.refine(features, poses, jnp.zeros((images.shape[0], 1, 2), jnp.int32))
 
 
-def normalize(images: jax.Array, dtype: Any = jnp.float32) -> jax.Array:
-    """uint8 RGB [..., 3] -> ImageNet's mean 0 and standard deviation 1."""
+def normalize(images: jax.Array) -> jax.Array:
+    """uint8 RGB [..., 3] -> float32, ImageNet's mean 0 and standard deviation 1."""
     # As the reference does it: to [0, 1] first, then the two operations one by one.
-    scaled = images.astype(dtype) / 255.0
+    scaled = images.astype(jnp.float32) / 255.0
     shape = (1,) * (images.ndim - 1) + (3,)
-    mean = np.array(IMAGENET_MEAN, dtype).reshape(shape)
-    std = np.array(IMAGENET_STD, dtype).reshape(shape)
+    mean = np.array(IMAGENET_MEAN, np.float32).reshape(shape)
+    std = np.array(IMAGENET_STD, np.float32).reshape(shape)
     return (scaled - mean) / std
 
 
