@@ -1,16 +1,31 @@
 """CrowdPose: trained on trainval, tested on test.
 
 Paper: AP 68.9, AP50 88.7, AP75 74.7, easy 75.4, medium 69.6, hard 61.5.
+
+    pinet-jax train --config crowdpose --workdir runs/crowdpose \\
+        --init-backbone hrnet_w32-36af842e.pth
 """
 
-from experiments.configs.base import ExperimentConfig
+from data_pipelines.config import DataConfig
+from experiments.configs.base import ExperimentConfig, LoopConfig
 from pinet_jax.inference import InferenceConfig
+from pinet_jax.losses import LossConfig
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.skeletons import CROWDPOSE_14
+from pinet_jax.training import OptimizerConfig, TrainingConfig
 
 
 def get_config() -> ExperimentConfig:
     """HRNet-W32, part-large, dynamic graph."""
     return ExperimentConfig(
-        model=PINetConfig(CROWDPOSE_14), inference=InferenceConfig(scale_decrease=0.8)
+        model=PINetConfig(CROWDPOSE_14),
+        data=DataConfig("crowdpose", train_split="trainval", eval_split="test"),
+        inference=InferenceConfig(scale_decrease=0.8),
+        training=TrainingConfig(
+            batch_size=40,
+            epochs=300,
+            optimizer=OptimizerConfig(drops=(200, 260)),
+            loss=LossConfig(min_part_area=0),  # small people have part points here
+        ),
+        loop=LoopConfig(batch_size=8),
     )
