@@ -11,11 +11,11 @@ import numpy as np
 
 from experiments.scoring import DEFAULT_SCORING, Scoring, Source, check_scoring, score
 from pinet_jax.errors import UsageError
-from pinet_jax.evaluation.result_files import PartialResults, write_results, write_submission
+from pinet_jax.evaluation.result_files import Entry, write_results, write_submission
 from pinet_jax.evaluation.results import Metric, read_annotations, read_images, read_results
-from pinet_jax.evaluation.summary import SKELETONS
+from pinet_jax.evaluation.summary import SKELETONS, metric_of
 from pinet_jax.images import read_image
-from pinet_jax.skeletons import CROWDPOSE_14, Skeleton
+from pinet_jax.skeletons import Skeleton
 
 if TYPE_CHECKING:  # scoring a file waits for neither JAX nor the reader of records
     from experiments.configs import ExperimentConfig
@@ -52,6 +52,7 @@ def main(
     fusion: bool = True,
     batch_size: int | None = None,
     submission: str | None = None,
+    distributed: bool = False,
     scoring: Scoring = DEFAULT_SCORING,
 ) -> None:
     """Scores a checkpoint, or anybody's result file, and prints the table.
@@ -80,8 +81,11 @@ def main(
         scales: test scales; the paper's multi-scale test is 0.5 1 2.
         flip: average with the mirrored image: better, and twice as slow.
         fusion: fuse a person's candidates into one pose; otherwise the best candidate stays.
-        batch_size: images of one size at a time; by default 1 on a CPU and 8 elsewhere.
+        batch_size: images of one size at a time, shared by all devices of a process; by default 1 a
+            device on CPUs and 8 elsewhere.
         submission: also write the archive for COCO's server, with this name of the system.
+        distributed: this is one process of several, which find each other through SLURM, MPI,
+            Kubernetes or a TPU pod, and which all see the folder of --out.
         scoring: what to make of the poses.
     """
     if out.suffix != ".json":
@@ -94,15 +98,22 @@ def main(
             raise UsageError("--results needs --annotations and --metric")
         _refuse("--results", config=config, dataset=dataset, split=split, data_dir=data_dir)
         _refuse("--results", batch_size=batch_size, submission=submission)
+        _refuse("--results", distributed=distributed or None)
         _score_file(results, annotations, images, metric, skeleton, out, scoring)
         return
     assert checkpoint is not None
     _refuse("--checkpoint", skeleton=skeleton)
     if annotations is not None:
         _refuse("--annotations", dataset=dataset, split=split, data_dir=data_dir)
+    import jax
+
     from experiments.configs import load_config
     from pinet_jax.inference import InferenceConfig
 
+    if distributed:
+        # It would take SIGTERM for a wish to save; here every pose is saved as it comes.
+        jax.config.update("jax_enable_preemption_service", False)
+        jax.distributed.initialize()
     experiment = None if config is None else load_config(config)
     base = InferenceConfig() if experiment is None else experiment.inference
     _run_checkpoint(
@@ -222,29 +233,30 @@ def _run_checkpoint(
     out: Path,
     scoring: Scoring,
 ) -> None:
+    """Finds the poses in all processes; the first one writes and scores them."""
     import jax
 
-    from experiments.split_prediction import predict_split, predict_stages
+    from experiments import split_prediction
     from pinet_jax.checkpoints import load_model
     from pinet_jax.compilation_cache import use_user_cache
     from pinet_jax.inference import Predictor
 
-    batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 8)
+    devices = jax.local_devices()
+    if batch_size is None:
+        batch_size = len(devices) * (1 if jax.default_backend() == "cpu" else 8)
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     use_user_cache()
     model, variables = load_model(checkpoint, experiment.model if experiment else None)
-    metric = metric or (
-        "crowdpose" if model.skeleton.keypoints == CROWDPOSE_14.keypoints else "coco"
-    )
+    metric = metric or metric_of(model.skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.
     dataset = (
         read_annotations(tested.annotations, metric, model.skeleton) if tested.annotated else None
     )
     category_id = dataset["categories"][0]["id"] if dataset else 1
-    predictor = Predictor(model, variables, inference)
+    predictor = Predictor(model, variables, inference, devices)
 
-    partial_file = out.with_suffix(".partial.jsonl")
+    stem = out.with_suffix("")
     run = {
         "checkpoint": str(checkpoint.resolve()),
         "written": checkpoint.stat().st_mtime_ns,
@@ -252,39 +264,40 @@ def _run_checkpoint(
         "inference": dataclasses.asdict(inference),
     }
     sizes = {"input_size": inference.input_size, "batch_size": batch_size}
-    with PartialResults(partial_file, run) as partial:
-        timing = predict_split(tested.images, predictor, partial, category_id=category_id, **sizes)
-        results = partial.results(tested.images.ids)
-    result_file = out.with_suffix(".results.json")
-    write_results(result_file, results)
-    print(f"{result_file}: images {len(tested.images.ids)}, poses {len(results)}")
-    if submission is not None:
-        print(write_submission(out.parent, results, _server_name(tested.annotations), submission))
-    if dataset is not None:
-        place = {image_id: place for place, image_id in enumerate(tested.images.ids)}
-
-        def stages(image_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-            found = predict_stages(tested.images, image_ids, predictor, **sizes)
-            return {i: {name: s[name] for name in ("coarse", "refined")} for i, s in found.items()}
-
-        score(
-            dataset,
-            read_results(result_file, dataset, model.skeleton),
-            metric,
-            model.skeleton,
-            out=out,
-            source=Source(
+    found = split_prediction.predict_together(
+        tested.images, predictor, stem, run, category_id=category_id, **sizes
+    )
+    if found is not None:
+        results, timing = found
+        file = _write_poses(out, results, tested, submission)
+        if dataset is not None:
+            source = Source(
                 title=f"PINet on {tested.name}",
                 protocol=_protocol(checkpoint, experiment, tested, inference, metric),
                 layer="fused" if inference.fusion else "result",
-                read_image=lambda entry: tested.images.read(place[entry["id"]]),
-                stages=stages,
+                read_image=lambda entry: tested.images.read(tested.images.ids.index(entry["id"])),
+                stages=lambda image_ids: split_prediction.predict_stages(
+                    tested.images, image_ids, predictor, **sizes
+                ),
                 speed=_speed(timing, batch_size),
                 paper=PAPER.get(config or "", {}),
-            ),
-            scoring=scoring,
-        )
-    partial_file.unlink()
+            )
+            checked = read_results(file, dataset, model.skeleton)
+            score(dataset, checked, metric, model.skeleton, out=out, source=source, scoring=scoring)
+        split_prediction.discard_partial(stem)
+    split_prediction.wait_for_all("the figures")
+
+
+def _write_poses(
+    out: Path, results: Sequence[Entry], tested: EvaluationSet, submission: str | None
+) -> Path:
+    """Writes the result file and, where it is asked for, the server's archive."""
+    file = out.with_suffix(".results.json")
+    write_results(file, results)
+    print(f"{file}: images {len(tested.images.ids)}, poses {len(results)}")
+    if submission is not None:
+        print(write_submission(out.parent, results, _server_name(tested.annotations), submission))
+    return file
 
 
 def _protocol(
@@ -316,16 +329,19 @@ def _protocol(
 
 
 def _speed(timing: Timing, batch_size: int) -> dict[str, str]:
+    """Of the first process; there may be others."""
     import jax
 
-    device = jax.devices()[0]
+    devices = jax.local_devices()
     words = {
-        "device": device.device_kind,
+        "device": f"{len(devices)} x {devices[0].device_kind}",
         "batch": f"up to {batch_size} images of one size",
         "time": f"{timing.seconds:.1f} s for {timing.images} images, compilation included",
     }
     if timing.images_per_second is not None:
         words["images/s"] = f"{timing.images_per_second:.2f}, reading and poses included"
+    if jax.process_count() > 1:
+        words["processes"] = f"{jax.process_count()}; the figures are the first one's"
     return words
 
 

@@ -1,5 +1,7 @@
 """All images of a split through a predictor: grouped by size, batched, resumed when killed.
 
+Several processes take a share each, and the first one puts the poses together.
+
 Legend for shapes: N images, H and W of one, h and w of the network's input.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import glob
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +17,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from data_pipelines.records import Split, image_pixels
 from pinet_jax.errors import InputError
-from pinet_jax.evaluation.result_files import PartialResults, pose_entries
+from pinet_jax.evaluation.result_files import Entry, PartialResults, pose_entries
 from pinet_jax.images import read_image
 from pinet_jax.inference import Poses
 from pinet_jax.resizing import resized_shape
@@ -83,6 +88,17 @@ class ImageSet:
 
         shapes = [(int(entry["height"]), int(entry["width"])) for entry in entries]
         return cls([int(entry["id"]) for entry in entries], shapes, read)
+
+    def share(self, process: int, processes: int, input_size: int) -> ImageSet:
+        """The images of one process: as many as of any other, and as many of every input."""
+        shape_of = [resized_shape(height, width, input_size) for height, width in self.shapes]
+        by_shape = sorted(range(len(shape_of)), key=lambda place: shape_of[place])
+        places = by_shape[process::processes]
+        return ImageSet(
+            [self.ids[place] for place in places],
+            [self.shapes[place] for place in places],
+            lambda i: self.read(places[i]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +169,82 @@ def predict_split(
     return Timing(len(todo), last - start, rate)
 
 
+def predict_together(
+    images: ImageSet,
+    predictor: PosePredictor,
+    stem: Path,
+    run: Mapping[str, Any],
+    *,
+    input_size: int,
+    batch_size: int,
+    category_id: int = 1,
+) -> tuple[list[Entry], Timing] | None:
+    """The poses of all images by all processes of `jax.distributed`, each with its share of them.
+
+    Poses are kept in files STEM.partial*.jsonl, one a process, as they come; a later call goes on
+    from these, also with another number of processes. They are to be deleted by `discard_partial`.
+
+    Args:
+        images: of the whole split.
+        predictor: the model, on this process's devices.
+        stem: where to keep poses; all processes see the same folder.
+        run: what decides the results, see `PartialResults`.
+        input_size: as for `predict_split`.
+        batch_size: as for `predict_split`.
+        category_id: as for `predict_split`.
+
+    Returns:
+        The result entries in the images' order, and how long this process took; None in all
+        processes but the first.
+
+    Raises:
+        InputError: files of another run are in the way, or the processes use several folders.
+    """
+    process, processes = jax.process_index(), jax.process_count()
+    wait_for_all("the start")
+    share = images.share(process, processes, input_size) if processes > 1 else images
+    number = f".{process}" if process else ""
+    with PartialResults(stem.with_name(f"{stem.name}.partial{number}.jsonl"), run) as partial:
+        for file in _partial_files(stem):
+            partial.take_over(file)
+        timing = predict_split(
+            share,
+            predictor,
+            partial,
+            input_size=input_size,
+            batch_size=batch_size,
+            category_id=category_id,
+        )
+        wait_for_all("all poses")
+        if process:
+            return None
+        for file in _partial_files(stem):
+            partial.take_over(file)
+    missing = sum(image_id not in partial.done for image_id in images.ids)
+    if missing:
+        raise InputError(
+            f"{stem.parent}: lacks the poses of {missing} images; let --out be in a folder that "
+            "all processes share"
+        )
+    return partial.results(images.ids), timing
+
+
+def discard_partial(stem: Path) -> None:
+    """Deletes what `predict_together` kept for going on."""
+    for file in _partial_files(stem):
+        file.unlink()
+
+
+def _partial_files(stem: Path) -> list[Path]:
+    return sorted(stem.parent.glob(f"{glob.escape(stem.name)}.partial*.jsonl"))
+
+
+def wait_for_all(event: str) -> None:
+    """Returns when all processes of `jax.distributed` have called it; at once in one alone."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(event)
+
+
 def predict_stages(
     images: ImageSet,
     image_ids: Sequence[int],
@@ -161,7 +253,7 @@ def predict_stages(
     input_size: int,
     batch_size: int,
 ) -> dict[int, Stages]:
-    """The poses of every stage of some of the images, by the programs that the split has compiled.
+    """The coarse and the refined poses of some images, by the programs the split has compiled.
 
     Args:
         images: of the whole split.
@@ -173,7 +265,7 @@ def predict_stages(
     wanted = set(image_ids)
     places = [place for place, image_id in enumerate(images.ids) if image_id in wanted]
     return {
-        images.ids[place]: stages
+        images.ids[place]: {name: stages[name] for name in ("coarse", "refined")}
         for batch, _, poses in _predict(images, places, predictor, input_size, batch_size)
         for place, stages in zip(batch.places, poses, strict=True)
     }

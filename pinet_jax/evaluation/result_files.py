@@ -94,26 +94,34 @@ class PartialResults:
         """
         self.path = Path(path)
         self.done: dict[int, list[Entry]] = {}
-        header = json.dumps({"run": run}, sort_keys=True) + "\n"
+        self._header = json.dumps({"run": run}, sort_keys=True) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._read(header) if self.path.exists() else 0
+            whole = self._read(self.path) if self.path.exists() else 0
             self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
         self._file.truncate(whole)
         self._file.seek(whole)
         if not whole:
-            self._append(header)
+            self._append(self._header)
 
-    def _read(self, header: str) -> int:
-        """Fills `done`; returns how many bytes are whole lines, 0 for a file without its first."""
-        *lines, _ = self.path.read_bytes().split(b"\n")
+    def take_over(self, path: Path) -> None:
+        """Adds to `done` what another process of the same run has written; its file stays.
+
+        Raises:
+            InputError: the file is of another run.
+        """
+        self._read(path)
+
+    def _read(self, path: Path) -> int:
+        """Adds to `done`; returns the bytes of whole lines, 0 for a file without its first."""
+        *lines, _ = path.read_bytes().split(b"\n")
         if not lines:
             return 0
-        if lines[0].decode(errors="replace") + "\n" != header:
+        if lines[0].decode(errors="replace") + "\n" != self._header:
             raise InputError(
-                f"{self.path}: poses of another run (checkpoint, split or options differ); "
+                f"{path}: poses of another run (checkpoint, split or options differ); "
                 "delete it or choose another output folder"
             )
         for line in lines[1:]:

@@ -93,6 +93,11 @@ class Summary:
     resamples: int
 
 
+def metric_of(skeleton: Skeleton) -> Metric:
+    """The metric that a keypoint set is scored by: CrowdPose's own, COCO's for any other."""
+    return "crowdpose" if skeleton.keypoints == CROWDPOSE_14.keypoints else "coco"
+
+
 def evaluate(
     dataset: Dataset,
     results: Sequence[dict[str, Any]],
