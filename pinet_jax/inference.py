@@ -239,12 +239,12 @@ class Predictor:
         model = PINet(model_config, folded=True, dtype=dtype)
         mesh = Mesh(np.array(devices or jax.local_devices()[:1]), ("data",))
         self._num_devices = mesh.size
-        self._everywhere, by_image = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+        self._everywhere = NamedSharding(mesh, P())
+        self._by_image = NamedSharding(mesh, P("data"))
         self.use(variables)
         program = functools.partial(infer, model, self.inference)
         self._program = jax.jit(
             jax.shard_map(program, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data")),
-            in_shardings=(self._everywhere, by_image),
             compiler_options=cpu_compiler_options(),
         )
 
@@ -286,7 +286,7 @@ class Predictor:
             inputs: from `prepare`.
             image_shapes: height and width of every image that is no padding.
         """
-        stages = jax.device_get(self._program(self._variables, list(inputs)))
+        stages = self.run(inputs)
         shape = inputs[self.inference.scales.index(1.0)].shape[1:3]
         return [
             {
@@ -298,7 +298,8 @@ class Predictor:
 
     def run(self, inputs: Sequence[np.ndarray]) -> Stages:
         """The compiled program alone: `prepare`'s inputs to padded poses, NumPy arrays."""
-        return jax.device_get(self._program(self._variables, list(inputs)))
+        placed = jax.device_put(list(inputs), self._by_image)
+        return jax.device_get(self._program(self._variables, placed))
 
     def prepare(
         self, images: Sequence[np.ndarray], batch_size: int | None = None

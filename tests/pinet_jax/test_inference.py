@@ -156,6 +156,7 @@ def test_every_device_has_its_share_of_a_batch():
     inputs = predictor.prepare(images(*[(64, 64)] * 11), batch_size=13)
     assert [x.shape for x in inputs] == [(16, 64, 64, 3)]
     assert not inputs[0][11:].any()
+    inputs = jax.device_put(inputs, predictor._by_image)
     placed = predictor._program(predictor._variables, inputs).final.scores
     assert {shard.data.shape[0] for shard in placed.addressable_shards} == {2}
     assert len({shard.device for shard in placed.addressable_shards}) == 8
