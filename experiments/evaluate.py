@@ -81,8 +81,8 @@ def main(
         scales: test scales; the paper's multi-scale test is 0.5 1 2.
         flip: average with the mirrored image: better, and twice as slow.
         fusion: fuse a person's candidates into one pose; otherwise the best candidate stays.
-        batch_size: images of one size at a time, shared by all devices of a process; by default 1 a
-            device on CPUs and 8 elsewhere.
+        batch_size: images of one size at a time, shared by all devices of a process; by default one
+            for each on CPUs and eight elsewhere.
         submission: also write the archive for COCO's server, with this name of the system.
         distributed: this is one process of several, which find each other through SLURM, MPI,
             Kubernetes or a TPU pod, and which all see the folder of --out.
@@ -239,11 +239,11 @@ def _run_checkpoint(
     from experiments import split_prediction
     from pinet_jax.checkpoints import load_model
     from pinet_jax.compilation_cache import use_user_cache
-    from pinet_jax.inference import Predictor
+    from pinet_jax.inference import Predictor, default_batch_size
 
     devices = jax.local_devices()
     if batch_size is None:
-        batch_size = len(devices) * (1 if jax.default_backend() == "cpu" else 8)
+        batch_size = default_batch_size(devices)
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     use_user_cache()

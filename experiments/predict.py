@@ -23,7 +23,13 @@ from pinet_jax.checkpoints import load_model
 from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.images import find_images, image_size, read_image
-from pinet_jax.inference import InferenceConfig, Poses, Predictor, resized_shape
+from pinet_jax.inference import (
+    InferenceConfig,
+    Poses,
+    Predictor,
+    default_batch_size,
+    resized_shape,
+)
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import draw_poses
 
@@ -63,11 +69,10 @@ def main(
         flip: average with the mirrored picture: better, and twice as slow.
         fusion: fuse a person's candidates into one pose; otherwise the best candidate stays.
         score_threshold: poses below it are not drawn; poses.json has them all.
-        batch_size: pictures of one size at a time; by default 1 on a CPU and 8 elsewhere.
+        batch_size: pictures of one size at a time; by default one for every device on
+            CPUs and eight elsewhere.
     """
-    if batch_size is None:
-        batch_size = 1 if jax.default_backend() == "cpu" else 8
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     experiment = None if config is None else load_config(config)
     inference = dataclasses.replace(
@@ -83,13 +88,14 @@ def main(
     if tasks:
         network = None if experiment is None else experiment.model
         model_config, variables = load_model(checkpoint, network)
-        predictor = Predictor(model_config, variables, inference)
+        devices = jax.local_devices()[: len(tasks)]
+        predictor = Predictor(model_config, variables, inference, devices)
         failures += predict_tasks(
             tasks,
             predictor,
             out,
             score_threshold=score_threshold,
-            batch_size=batch_size,
+            batch_size=batch_size or default_batch_size(devices),
         )
     if failures:
         raise InputError(f"{failures} of the inputs could not be used; each is named above")

@@ -330,6 +330,11 @@ class Predictor:
         return inputs
 
 
+def default_batch_size(devices: Sequence[jax.Device]) -> int:
+    """Images at a time that keep devices busy: one each on CPUs, eight elsewhere."""
+    return sum(1 if device.platform == "cpu" else 8 for device in devices)
+
+
 def cpu_compiler_options() -> dict[str, str]:
     """Options for networks; on a CPU, XLA's fusion pass costs twice what it saves."""
     if jax.default_backend() != "cpu":

@@ -85,6 +85,20 @@ def test_a_killed_run_goes_on_where_it_was(images, tmp_path, batches):
     assert timing.images == sum(len(shapes) for _, shapes in again.batches)
 
 
+@pytest.mark.parametrize("processes", [1, 2, 3, 9])
+def test_processes_share_the_images_evenly(images, processes):
+    shares = [images.share(number, processes, INPUT_SIZE) for number in range(processes)]
+    assert sorted(i for share in shares for i in share.ids) == sorted(images.ids)
+    counts = [len(share.ids) for share in shares]
+    assert max(counts) - min(counts) <= 1
+    wide = [sum(width > height for height, width in share.shapes) for share in shares]
+    assert max(wide) - min(wide) <= 1  # 64 x 90 and 64 x 96: one input
+    for share in shares:
+        for place, (image_id, shape) in enumerate(zip(share.ids, share.shapes, strict=True)):
+            image = share.read(place)
+            assert (image[0, 0, 0], image.shape[:2]) == (100 - image_id, shape)
+
+
 def test_a_finished_run_has_nothing_to_do(images, tmp_path):
     _, first = run(images, FakePredictor(), tmp_path / "p")
     predictor = FakePredictor(killed_after=0)

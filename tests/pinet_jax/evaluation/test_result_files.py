@@ -60,6 +60,29 @@ def test_every_cut_loses_at_most_the_image_it_cuts(tmp_path):
         assert path.read_bytes() == whole
 
 
+def test_what_another_process_has_written_is_taken_over(tmp_path):
+    with PartialResults(tmp_path / "other", RUN) as other:
+        for image_id in (1, 2):
+            other.add(image_id, entries(image_id))
+    whole = (tmp_path / "other").read_bytes()
+    (tmp_path / "other").write_bytes(whole[:-5])  # it is still writing the second one
+    with PartialResults(tmp_path / "own", RUN) as partial:
+        partial.add(3, entries(3))
+        partial.take_over(tmp_path / "other")
+        assert partial.results([3, 1]) == entries(3) + entries(1)
+        assert set(partial.done) == {1, 3}
+        (tmp_path / "other").write_bytes(whole)
+        partial.take_over(tmp_path / "other")
+        assert partial.results([1, 2, 3]) == entries(1) + entries(2) + entries(3)
+    with PartialResults(tmp_path / "own", RUN) as partial:
+        assert set(partial.done) == {3}  # the other file keeps its own
+    with (
+        PartialResults(tmp_path / "third", {"checkpoint": "d"}) as partial,
+        pytest.raises(InputError, match="other: poses of another run"),
+    ):
+        partial.take_over(tmp_path / "other")
+
+
 def test_poses_of_another_run_are_refused(tmp_path):
     path = tmp_path / "partial.jsonl"
     PartialResults(path, RUN).close()
