@@ -270,18 +270,18 @@ def _run_checkpoint(
     if found is not None:
         results, timing = found
         file = _write_poses(out, results, tested, submission)
+        source = Source(
+            title=f"PINet on {tested.name}",
+            protocol=_protocol(checkpoint, experiment, tested, inference, metric),
+            layer="fused" if inference.fusion else "result",
+            read_image=lambda entry: tested.images.read(tested.images.ids.index(entry["id"])),
+            stages=lambda image_ids: split_prediction.predict_stages(
+                tested.images, image_ids, predictor, **sizes
+            ),
+            speed=_speed(timing, batch_size),
+            paper=PAPER.get(config or "", {}),
+        )
         if dataset is not None:
-            source = Source(
-                title=f"PINet on {tested.name}",
-                protocol=_protocol(checkpoint, experiment, tested, inference, metric),
-                layer="fused" if inference.fusion else "result",
-                read_image=lambda entry: tested.images.read(tested.images.ids.index(entry["id"])),
-                stages=lambda image_ids: split_prediction.predict_stages(
-                    tested.images, image_ids, predictor, **sizes
-                ),
-                speed=_speed(timing, batch_size),
-                paper=PAPER.get(config or "", {}),
-            )
             checked = read_results(file, dataset, model.skeleton)
             score(dataset, checked, metric, model.skeleton, out=out, source=source, scoring=scoring)
         split_prediction.discard_partial(stem)

@@ -14,11 +14,14 @@ import numpy as np
 
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation import report as pages
+from pinet_jax.evaluation.coco import Evaluation
 from pinet_jax.evaluation.keypoint_errors import keypoint_errors
 from pinet_jax.evaluation.matching import best_f1_score
 from pinet_jax.evaluation.results import Dataset, Metric, read_results
 from pinet_jax.evaluation.summary import (
     CROWDING_BINS,
+    Difference,
+    Summary,
     check_bins,
     evaluate,
     paired_differences,
@@ -122,7 +125,6 @@ def score(
         seed=scoring.seed,
     )
     differences = None
-    protocol = dict(source.protocol)
     if scoring.compare is not None:
         other = read_results(scoring.compare, dataset, skeleton)
         differences = paired_differences(
@@ -132,47 +134,64 @@ def score(
             resamples=scoring.resamples,
             seed=scoring.seed,
         )
-        protocol["compared with"] = str(scoring.compare)
+        protocol = {**source.protocol, "compared with": str(scoring.compare)}
+        source = dataclasses.replace(source, protocol=protocol)
 
+    # All that can fail is made before anything is written.
     page = None
     if scoring.report is not None:
-        chosen = pages.choose_images(evaluation, scoring.gallery_size, seed=scoring.seed)
-        page = pages.Report(
-            title=source.title,
-            protocol=protocol,
-            summary=summary,
-            precision=evaluation.precision,
-            errors=keypoint_errors(dataset, results, evaluation.matches, skeleton),
-            skeleton=skeleton,
-            references=source.paper,
-            speed=source.speed,
-            differences=differences,
-            gallery=pages.gallery(
-                dataset,
-                results,
-                evaluation,
-                skeleton,
-                chosen,
-                read_image=source.read_image,
-                stages=source.stages(list(chosen)) if source.stages else None,
-                name=source.layer,
-            ),
-            shown_score=best_f1_score(evaluation.matches),
+        content = _report(
+            dataset, results, skeleton, source, scoring, evaluation, summary, differences
         )
-
-    content = {
+        page = pages.render(content)
+    figures = {
         **to_json(summary, differences),
-        "protocol": protocol,
+        "protocol": dict(source.protocol),
         "speed": dict(source.speed),
     }
     table = to_text(summary, differences)
-    words = [f"{name}: {text}" for name, text in {**protocol, **source.speed}.items()]
+    words = [f"{name}: {text}" for name, text in {**source.protocol, **source.speed}.items()]
     print(table)
     write_text(out.with_suffix(".txt"), "\n".join([*words, "", table]) + "\n")
     if scoring.report is not None and page is not None:
-        write_text(scoring.report, pages.render(page))
-    write_text(out, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return content
+        write_text(scoring.report, page)
+    write_text(out, json.dumps(figures, indent=1, allow_nan=False) + "\n")
+    return figures
+
+
+def _report(
+    dataset: Dataset,
+    results: Sequence[dict[str, Any]],
+    skeleton: Skeleton,
+    source: Source,
+    scoring: Scoring,
+    evaluation: Evaluation,
+    summary: Summary,
+    differences: Mapping[str, Difference] | None,
+) -> pages.Report:
+    chosen = pages.choose_images(evaluation, scoring.gallery_size, seed=scoring.seed)
+    return pages.Report(
+        title=source.title,
+        protocol=source.protocol,
+        summary=summary,
+        precision=evaluation.precision,
+        errors=keypoint_errors(dataset, results, evaluation.matches, skeleton),
+        skeleton=skeleton,
+        references=source.paper,
+        speed=source.speed,
+        differences=differences,
+        gallery=pages.gallery(
+            dataset,
+            results,
+            evaluation,
+            skeleton,
+            chosen,
+            read_image=source.read_image,
+            stages=source.stages(list(chosen)) if source.stages else None,
+            name=source.layer,
+        ),
+        shown_score=best_f1_score(evaluation.matches),
+    )
 
 
 def write_text(path: Path, text: str) -> None:
