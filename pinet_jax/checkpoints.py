@@ -299,7 +299,10 @@ def _first_line(error: Exception) -> str:
 
 def _handler() -> ocp.CompositeCheckpointHandler:
     return ocp.CompositeCheckpointHandler(
-        model=ocp.StandardCheckpointHandler(), config=ocp.JsonCheckpointHandler()
+        model=ocp.StandardCheckpointHandler(),
+        config=ocp.JsonCheckpointHandler(),
+        # Never read here, but orbax warns of items whose kind it is not told.
+        training=ocp.StandardCheckpointHandler(),
     )
 
 
