@@ -82,8 +82,9 @@ def sample_proposals(targets: Targets, config: LossConfig) -> Proposals:
     b, size, _, s = targets.part_map.shape
     weight = targets.offset_weight.reshape(b, size, size, s, -1).max(axis=-1)
     priority = jnp.moveaxis(targets.part_map * weight, -1, 1).reshape(b, s, -1)  # [B, S, R * R]
-    highest, index = jax.lax.top_k(priority, min(config.proposals // s, size * size))
-    mask = highest > 0
+    # Sorted, not top_k: that would be done for the images of all devices on every one of them.
+    index = jnp.argsort(priority, axis=-1, descending=True)[..., : config.proposals // s]
+    mask = jnp.take_along_axis(priority, index, axis=-1) > 0
     if config.batch_minimum:
         count = mask.sum(axis=-1).min(axis=0)  # [S]
         count = jnp.where(count == 0, mask.shape[-1], count)

@@ -65,7 +65,7 @@ class PoseRefinement(nn.Module):
         points = self._read_at(poses, features.shape)
         nodes = jax.vmap(sample_bilinear)(features, points)  # [B, N, K, C]
         nodes = self._graph_layers(nodes, mask, layers)
-        pooled = [nodes.mean(axis=2), nodes.max(axis=2), take_positions(features, centers)]
+        pooled = [nodes.mean(axis=2), _max_over_keypoints(nodes), take_positions(features, centers)]
         return self._predictor(jnp.concatenate(pooled, axis=-1), mask, layers)
 
     def _read_at(self, poses: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -102,6 +102,12 @@ class PoseRefinement(nn.Module):
         last = nn.Dense(2 * self.skeleton.num_keypoints, dtype=hidden.dtype, name="gconv_pred.3")
         delta = last(hidden)
         return delta.reshape(*delta.shape[:2], self.skeleton.num_keypoints, 2)
+
+
+def _max_over_keypoints(nodes: jax.Array) -> jax.Array:
+    """[B, N, K, C] -> [B, N, C]; of equal maxima the first alone has a gradient, as in torch."""
+    first = jax.nn.one_hot(nodes.argmax(axis=2), nodes.shape[2], axis=2, dtype=nodes.dtype)
+    return (nodes * first).sum(axis=2)
 
 
 class GraphConvolution(nn.Module):
@@ -156,4 +162,5 @@ def sample_bilinear(image: jax.Array, points: jax.Array) -> jax.Array:
 
 def take_positions(maps: jax.Array, yx: jax.Array) -> jax.Array:
     """The values of [B, h, w, C] at integer positions [B, M, 2]: [B, M, C]."""
-    return maps[np.arange(maps.shape[0])[:, None], yx[..., 0], yx[..., 1]]
+    # Mapped, so that a batch on several devices is read where it lies.
+    return jax.vmap(lambda image, at: image[at[:, 0], at[:, 1]])(maps, yx)

@@ -1,0 +1,153 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from pinet_jax.errors import InputError
+from pinet_jax.models.config import BatchNormConfig
+from pinet_jax.models.initialization import init_variables
+from pinet_jax.training import (
+    OptimizerConfig,
+    Training,
+    TrainingConfig,
+    check_batch_size,
+    compile_train_step,
+    compute_losses,
+    learning_rate,
+    make_mesh,
+    replicated,
+    split_by_image,
+)
+from tests.tiny import MODEL, batch
+
+CONFIG = TrainingConfig(batch_size=8)
+
+
+def run(config, devices, data, count=2, model=MODEL):
+    """The state after some steps, and the metrics of each."""
+    training = Training.make(model, config, steps_per_epoch=10)
+    mesh = make_mesh(jax.devices()[:devices])
+    state = jax.device_put(training.init_state(init_variables(model)), replicated(mesh))
+    step = compile_train_step(training, mesh)
+    curve = []
+    for _ in range(count):
+        state, metrics = step(state, jax.device_put(data, split_by_image(mesh)))
+        curve.append(jax.device_get(metrics))
+    return jax.device_get(state), curve
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """On one device."""
+    return run(CONFIG, 1, batch(8))
+
+
+def assert_close(ours, expected, rtol=1e-4, atol=1e-5):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), ours, expected
+    )
+
+
+def test_eight_devices_equal_one(alone):
+    state, curve = run(CONFIG, 8, batch(8))
+    assert_close(curve, alone[1], rtol=2e-4)
+    # Adam's first steps follow the gradients' signs, which rounding decides where one is zero:
+    # steps of the rate's size, 0.001.
+    difference = jax.tree.leaves(jax.tree.map(lambda a, b: a - b, state.params, alone[0].params))
+    flat = np.concatenate([np.ravel(x) for x in difference])
+    assert np.abs(flat).max() < 5e-3 and np.abs(flat).mean() < 1e-5
+    assert_close(state.batch_stats, alone[0].batch_stats, rtol=1e-3, atol=1e-4)
+
+
+def test_every_device_keeps_its_images_to_itself():
+    """Between devices go gradients and statistics, never images or maps."""
+    training, mesh = Training.make(MODEL, CONFIG, 10), make_mesh()
+    state = jax.eval_shape(training.init_state, init_variables(MODEL))
+    program = compile_train_step(training, mesh).lower(state, batch(8)).compile().as_text()
+    assert "all-reduce" in program
+    for exchange in ("all-gather", "all-to-all", "collective-permute"):
+        assert f"{exchange}(" not in program and f"{exchange}-start(" not in program
+
+
+def test_rematerialisation_changes_nothing(alone):
+    _, curve = run(dataclasses.replace(CONFIG, remat=True), 1, batch(8))
+    assert_close(curve, alone[1], rtol=1e-3)
+
+
+def test_accumulation_is_the_mean_of_the_parts():
+    config = dataclasses.replace(CONFIG, accumulate=2)
+    data = batch(8)
+    state, (metrics,) = run(config, 1, data, count=1)
+
+    training = Training.make(MODEL, CONFIG, 10)
+    start = training.init_state(init_variables(MODEL))
+    stats, total, losses = start.batch_stats, None, []
+    for part in ({k: v[i::2] for k, v in data.items()} for i in range(2)):
+        gradient = jax.jit(
+            jax.grad(lambda p, s, b: compute_losses(training, p, s, b), has_aux=True)
+        )
+        gradients, (stats, single) = gradient(start.params, stats, part)
+        losses.append(float(single["loss"]))
+        total = gradients if total is None else jax.tree.map(jnp.add, total, gradients)
+    norm = float(optax.tree.norm(total)) / 2
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-5)
+    np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-4)
+    assert_close(state.batch_stats, jax.device_get(stats))
+
+
+def test_clipping_average_and_half_precision():
+    config = TrainingConfig(
+        batch_size=8,
+        optimizer=OptimizerConfig(gradient_clip=1e-3),
+        ema_decay=0.5,
+        bfloat16=True,
+    )
+    state, curve = run(config, 1, batch(8), count=1)
+    assert np.isfinite(curve[0]["loss"]) and curve[0]["gradient_norm"] > 1e-3
+    clipped = float(optax.tree.norm(state.opt_state[1][0].mu)) * 10
+    np.testing.assert_allclose(clipped, 1e-3, rtol=1e-3)
+    start = init_variables(MODEL)
+    # The first step's share of the average is 1 - (1 + 0) / (10 + 0).
+    expected = jax.tree.map(lambda a, b: a + 0.9 * (b - a), start["params"], state.params)
+    assert_close(state.average["params"], expected)
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves((state.params, state.batch_stats)))
+    joined = type(state).join(state.tested, state.rest)
+    jax.tree.map(np.testing.assert_array_equal, joined, state)
+
+
+def test_no_refinement_no_refinement_loss():
+    model = dataclasses.replace(MODEL, refinement=None, partition="center")
+    _, (metrics,) = run(CONFIG, 1, batch(8), count=1, model=model)
+    assert "refinement" not in metrics
+    np.testing.assert_allclose(metrics["loss"], metrics["point"] + metrics["offset"], rtol=1e-6)
+
+
+def test_learning_rate_falls_at_the_given_epochs():
+    rate = learning_rate(OptimizerConfig(drops=(90, 120)), 140, steps_per_epoch=12.5)
+    assert [round(float(rate(s)), 9) for s in (0, 1124, 1125, 1499, 1500, 1749)] == [
+        1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5,
+    ]  # fmt: skip
+
+
+def test_learning_rate_warms_up_and_follows_the_cosine():
+    config = OptimizerConfig(schedule="cosine", warmup_epochs=1)
+    rate = learning_rate(config, 10, steps_per_epoch=10)
+    assert float(rate(0)) == pytest.approx(1e-4)
+    assert float(rate(50)) == pytest.approx(5e-4)
+    assert float(rate(100)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("config", "devices", "words"),
+    [
+        (TrainingConfig(batch_size=20), 8, "batch_size 20"),
+        (TrainingConfig(batch_size=20, accumulate=3), 1, "accumulate 3"),
+        (TrainingConfig(batch_size=20, batch_norm=BatchNormConfig(8)), 1, "group_size 8"),
+    ],
+)
+def test_batches_that_cannot_be_shared_are_refused(config, devices, words):
+    with pytest.raises(InputError, match=words):
+        check_batch_size(config, devices)

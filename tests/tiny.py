@@ -1,0 +1,49 @@
+"""The smallest network and data that train, so that compiling takes seconds."""
+
+import dataclasses
+
+import numpy as np
+
+from data_pipelines.synthetic_crowds.config import CrowdConfig
+from experiments.configs.base import ExperimentConfig, LoopConfig, SyntheticConfig
+from pinet_jax.inference import InferenceConfig
+from pinet_jax.models.config import HRNetConfig, PINetConfig, RefinementConfig
+from pinet_jax.skeletons import COCO_17
+from pinet_jax.training import TrainingConfig
+
+BACKBONE = HRNetConfig(
+    stem_width=8, bottleneck_width=4, bottlenecks=1, width=4, modules=(1,), blocks=1
+)
+MODEL = PINetConfig(COCO_17, backbone=BACKBONE, refinement=RefinementConfig(blocks=1))
+
+
+def experiment(**training) -> ExperimentConfig:
+    """Two synthetic epochs of two steps, of four images each."""
+    return ExperimentConfig(
+        model=MODEL,
+        synthetic=SyntheticConfig(
+            CrowdConfig(people=(1, 2), size=64), epoch_images=8, test_images=2
+        ),
+        inference=InferenceConfig(input_size=64, flip=False),
+        training=TrainingConfig(**{"batch_size": 4, "epochs": 2} | training),
+        loop=LoopConfig(log_every=1, save_every=1, evaluate_every=0),
+    )
+
+
+def with_loop(config: ExperimentConfig, **loop) -> ExperimentConfig:
+    return dataclasses.replace(config, loop=dataclasses.replace(config.loop, **loop))
+
+
+def batch(count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Noise with one or two people an image, 64 x 64 pixels."""
+    rng = np.random.default_rng(seed)
+    keypoints = np.concatenate(
+        [rng.uniform(1, 15, (count, 2, 17, 2)), rng.integers(0, 3, (count, 2, 17, 1))], axis=-1
+    )
+    keypoints[::2, 1] = 0
+    return {
+        "image": rng.integers(0, 256, (count, 64, 64, 3), np.uint8),
+        "keypoints": keypoints.astype(np.float32),
+        "area": rng.uniform(1100, 2000, (count, 2)).astype(np.float32),
+        "valid_mask": np.ones((count, 16, 16), np.uint8),
+    }
