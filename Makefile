@@ -18,7 +18,8 @@ quickstart: $(VENV)
 	  --people 1 3 --overlap 0.2 --size 128
 	$(BIN)/pinet-jax train --config synthetic_tiny --workdir $(RUN)/training \
 	  --training.epochs 3 --loop.evaluate-every 0
-	$(BIN)/pinet-jax evaluate --checkpoint $(RUN)/training --metric coco --input-size 128 \
+	$(BIN)/pinet-jax evaluate --checkpoint $(RUN)/training --config synthetic_tiny \
+	  --metric coco --input-size 128 \
 	  --annotations $(RUN)/crowds/annotations/person_keypoints_val.json \
 	  --images $(RUN)/crowds/val --out $(RUN)/metrics.json --report $(RUN)/report.html
 	$(BIN)/pinet-jax predict $(RUN)/crowds/val --checkpoint $(RUN)/training \
