@@ -1,4 +1,4 @@
-"""`pinet-jax benchmark-training`: speed, memory and compilation of the train step.
+"""`python -m experiments.benchmark_training`: speed, memory, compilation of the train step.
 
 Needs the extra `benchmark` (timm and torch) for the yardstick: HRNet-W32 in PyTorch.
 
@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from pinet_jax.inference import cpu_compiler_options
 from pinet_jax.models.config import PINetConfig
@@ -131,7 +132,9 @@ def _timm(batch_size: int, size: int, bfloat16: bool) -> Callable[[], Any]:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = timm.create_model("hrnet_w32", pretrained=False, features_only=True)
+    model: Any = timm.create_model(
+        "hrnet_w32", pretrained=False, features_only=True, feature_location=""
+    )
     model = model.to(device, memory_format=torch.channels_last).train()
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -166,3 +169,7 @@ def _memory(program: Any) -> str:
     analysis = program.memory_analysis()
     held = (analysis.argument_size_in_bytes + analysis.temp_size_in_bytes) / 2**30
     return f"{held:.2f} GiB ({analysis.temp_size_in_bytes / 2**30:.2f} of them temporary)"
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
