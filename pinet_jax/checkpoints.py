@@ -70,9 +70,11 @@ def load_model(
         with ocp.Checkpointer(_handler()) as checkpointer:
             items = ocp.args.Composite(config=ocp.args.JsonRestore())
             stored = checkpointer.restore(path, args=items)["config"]
-            config = config or config_from_json(stored, where=str(path))
-            shapes = checkpointer.metadata(path).item_metadata["model"].tree
-            _check_same_network(path, abstract_variables(config), shapes)
+            if config is None:
+                config = config_from_json(stored, where=str(path))
+            else:  # tracing a network takes seconds: only where there is something to compare
+                shapes = checkpointer.metadata(path).item_metadata["model"].tree
+                _check_same_network(path, abstract_variables(config), shapes)
             items = ocp.args.Composite(model=ocp.args.StandardRestore())
             return config, checkpointer.restore(path, args=items)["model"]
     except InputError:
