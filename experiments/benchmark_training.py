@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from experiments.timing import time_in_turns
+from experiments.yardstick import timm_backbone
 from pinet_jax.inference import cpu_compiler_options
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.initialization import init_variables
@@ -91,16 +93,10 @@ def backbone_figures(batch_size: int, size: int, bfloat16: bool, repeats: int) -
     """Forward and backward of HRNet-W32 in training mode, here and in timm, turn about."""
     ours, compile_seconds = _ours(batch_size, size, bfloat16)
     theirs = _timm(batch_size, size, bfloat16)
-    times: dict[str, list[float]] = {"jax": [], "timm": []}
-    for _ in range(repeats + 1):
-        for name, run in (("jax", ours), ("timm", theirs)):
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(t[1:]) for name, t in times.items()}
+    seconds = time_in_turns({"jax": ours, "timm": theirs}, repeats)
     return (
-        f"JAX {medians['jax']:.3f} s (compiled in {compile_seconds:.0f} s), "
-        f"timm {medians['timm']:.3f} s"
+        f"JAX {seconds['jax'].median:.3f} s (compiled in {compile_seconds:.0f} s), "
+        f"timm {seconds['timm'].median:.3f} s"
     )
 
 
@@ -124,18 +120,14 @@ def _ours(batch_size: int, size: int, bfloat16: bool) -> tuple[Callable[[], Any]
     start = time.perf_counter()
     gradient = jax.jit(jax.grad(loss, has_aux=True), compiler_options=cpu_compiler_options())
     program = gradient.lower(*inputs).compile()
-    return lambda: jax.block_until_ready(program(*inputs)), time.perf_counter() - start
+    return lambda: program(*inputs), time.perf_counter() - start
 
 
 def _timm(batch_size: int, size: int, bfloat16: bool) -> Callable[[], Any]:
-    import timm
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = timm.create_model(
-        "hrnet_w32", pretrained=False, features_only=True, feature_location=""
-    )
-    model = model.to(device, memory_format=torch.channels_last).train()
+    model = timm_backbone().to(device, memory_format=torch.channels_last).train()
     if device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         model = torch.compile(model)

@@ -16,11 +16,10 @@ from experiments.evaluate import EvaluationSet
 from experiments.split_prediction import predict_split
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import PartialResults
-from pinet_jax.evaluation.results import Metric, read_annotations, read_results
-from pinet_jax.evaluation.summary import evaluate
+from pinet_jax.evaluation.results import read_annotations, read_results
+from pinet_jax.evaluation.summary import evaluate, metric_of
 from pinet_jax.inference import Predictor
 from pinet_jax.models.pinet import Variables
-from pinet_jax.skeletons import CROWDPOSE_14
 from pinet_jax.visualization import draw_poses
 
 
@@ -37,9 +36,7 @@ class Validation:
         """
         self._config, self._tested, self._workdir = config, tested, workdir
         skeleton = config.model.skeleton
-        self._metric: Metric = (
-            "crowdpose" if skeleton.keypoints == CROWDPOSE_14.keypoints else "coco"
-        )
+        self._metric = metric_of(skeleton)
         self._dataset = read_annotations(tested.annotations, self._metric, skeleton)
         self._predictor: Predictor | None = None
 
