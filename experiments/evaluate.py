@@ -20,7 +20,7 @@ from pinet_jax.skeletons import Skeleton
 if TYPE_CHECKING:  # scoring a file waits for neither JAX nor the reader of records
     from experiments.configs import ExperimentConfig
     from experiments.split_prediction import ImageSet, Timing
-    from pinet_jax.inference import InferenceConfig
+    from pinet_jax.inference import InferenceConfig, Predictor
 
 # The paper's tables by experiment, fractions.
 PAPER: dict[str, dict[str, float]] = {
@@ -105,29 +105,20 @@ def main(
     _refuse("--checkpoint", skeleton=skeleton)
     if annotations is not None:
         _refuse("--annotations", dataset=dataset, split=split, data_dir=data_dir)
-    import jax
-
-    from experiments.configs import load_config
-    from pinet_jax.inference import InferenceConfig
-
     if distributed:
-        # It would take SIGTERM for a wish to save; here every pose is saved as it comes.
-        jax.config.update("jax_enable_preemption_service", False)
-        jax.distributed.initialize()
-    experiment = None if config is None else load_config(config)
-    base = InferenceConfig() if experiment is None else experiment.inference
-    _run_checkpoint(
+        _join_processes()
+    experiment, inference = _load_experiment(config)
+    test = _CheckpointTest(
         checkpoint,
         config,
         experiment,
         open_test_set(annotations, images, dataset, split, data_dir, experiment),
-        dataclasses.replace(base, input_size=input_size, scales=scales, flip=flip, fusion=fusion),
-        metric,
-        batch_size,
-        submission,
-        out,
-        scoring,
+        dataclasses.replace(
+            inference, input_size=input_size, scales=scales, flip=flip, fusion=fusion
+        ),
+        _checked_batch_size(batch_size),
     )
+    _run_checkpoint(test, metric, submission, out, scoring)
 
 
 def _refuse(flag: str, **others: object) -> None:
@@ -135,6 +126,37 @@ def _refuse(flag: str, **others: object) -> None:
     for name, value in others.items():
         if value is not None:
             raise UsageError(f"--{name.replace('_', '-')} does not go with {flag}; leave one out")
+
+
+def _join_processes() -> None:
+    import jax
+
+    # It would take SIGTERM for a wish to save; here every pose is saved as it comes.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize()
+
+
+def _load_experiment(config: str | None) -> tuple[ExperimentConfig | None, InferenceConfig]:
+    """The experiment, where one is named, and its test procedure."""
+    from experiments.configs import load_config
+    from pinet_jax.inference import InferenceConfig
+
+    if config is None:
+        return None, InferenceConfig()
+    experiment = load_config(config)
+    return experiment, experiment.inference
+
+
+def _checked_batch_size(batch_size: int | None) -> int:
+    import jax
+
+    from pinet_jax.inference import default_batch_size
+
+    if batch_size is None:
+        return default_batch_size(jax.local_devices())
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: must be at least 1")
+    return batch_size
 
 
 def _score_file(
@@ -221,14 +243,34 @@ def open_test_set(
     return EvaluationSet(name, ImageSet.of_split(records), records.annotations_file, annotated=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class _CheckpointTest:
+    """Which network is tested on what, and how."""
+
+    checkpoint: Path
+    config: str | None
+    experiment: ExperimentConfig | None
+    on: EvaluationSet
+    inference: InferenceConfig
+    batch_size: int
+
+    def sizes(self) -> dict[str, int]:
+        """What the predictor's programs are compiled for."""
+        return {"input_size": self.inference.input_size, "batch_size": self.batch_size}
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the poses: a killed run's are taken up only by the same test."""
+        return {
+            "checkpoint": str(self.checkpoint.resolve()),
+            "written": self.checkpoint.stat().st_mtime_ns,
+            "annotations": str(self.on.annotations.resolve()),
+            "inference": dataclasses.asdict(self.inference),
+        }
+
+
 def _run_checkpoint(
-    checkpoint: Path,
-    config: str | None,
-    experiment: ExperimentConfig | None,
-    tested: EvaluationSet,
-    inference: InferenceConfig,
+    test: _CheckpointTest,
     metric: Metric | None,
-    batch_size: int | None,
     submission: str | None,
     out: Path,
     scoring: Scoring,
@@ -239,53 +281,47 @@ def _run_checkpoint(
     from experiments import split_prediction
     from pinet_jax.checkpoints import load_model
     from pinet_jax.compilation_cache import use_user_cache
-    from pinet_jax.inference import Predictor, default_batch_size
+    from pinet_jax.inference import Predictor
 
-    devices = jax.local_devices()
-    if batch_size is None:
-        batch_size = default_batch_size(devices)
-    if batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     use_user_cache()
-    model, variables = load_model(checkpoint, experiment.model if experiment else None)
+    model, variables = load_model(
+        test.checkpoint, test.experiment.model if test.experiment else None
+    )
     metric = metric or metric_of(model.skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.
     dataset = (
-        read_annotations(tested.annotations, metric, model.skeleton) if tested.annotated else None
+        read_annotations(test.on.annotations, metric, model.skeleton) if test.on.annotated else None
     )
     category_id = dataset["categories"][0]["id"] if dataset else 1
-    predictor = Predictor(model, variables, inference, devices)
-
+    predictor = Predictor(model, variables, test.inference, jax.local_devices())
     stem = out.with_suffix("")
-    run = {
-        "checkpoint": str(checkpoint.resolve()),
-        "written": checkpoint.stat().st_mtime_ns,
-        "annotations": str(tested.annotations.resolve()),
-        "inference": dataclasses.asdict(inference),
-    }
-    sizes = {"input_size": inference.input_size, "batch_size": batch_size}
     found = split_prediction.predict_together(
-        tested.images, predictor, stem, run, category_id=category_id, **sizes
+        test.on.images, predictor, stem, test.identity(), category_id=category_id, **test.sizes()
     )
     if found is not None:
         results, timing = found
-        file = _write_poses(out, results, tested, submission)
-        source = Source(
-            title=f"PINet on {tested.name}",
-            protocol=_protocol(checkpoint, experiment, tested, inference, metric),
-            layer="fused" if inference.fusion else "result",
-            read_image=lambda entry: tested.images.read(tested.images.ids.index(entry["id"])),
-            stages=lambda image_ids: split_prediction.predict_stages(
-                tested.images, image_ids, predictor, **sizes
-            ),
-            speed=_speed(timing, batch_size),
-            paper=PAPER.get(config or "", {}),
-        )
+        file = _write_poses(out, results, test.on, submission)
         if dataset is not None:
             checked = read_results(file, dataset, model.skeleton)
+            source = _source(test, metric, predictor, timing)
             score(dataset, checked, metric, model.skeleton, out=out, source=source, scoring=scoring)
         split_prediction.discard_partial(stem)
     split_prediction.wait_for_all("the figures")
+
+
+def _source(test: _CheckpointTest, metric: Metric, predictor: Predictor, timing: Timing) -> Source:
+    from experiments.split_prediction import predict_stages
+
+    images = test.on.images
+    return Source(
+        title=f"PINet on {test.on.name}",
+        protocol=_protocol(test, metric),
+        layer="fused" if test.inference.fusion else "result",
+        read_image=lambda entry: images.read(images.ids.index(entry["id"])),
+        stages=lambda image_ids: predict_stages(images, image_ids, predictor, **test.sizes()),
+        speed=_speed(timing, test.batch_size),
+        paper=PAPER.get(test.config or "", {}),
+    )
 
 
 def _write_poses(
@@ -300,30 +336,24 @@ def _write_poses(
     return file
 
 
-def _protocol(
-    checkpoint: Path,
-    experiment: ExperimentConfig | None,
-    tested: EvaluationSet,
-    inference: InferenceConfig,
-    metric: Metric,
-) -> dict[str, str]:
+def _protocol(test: _CheckpointTest, metric: Metric) -> dict[str, str]:
     """What was measured, in words, so that protocols are never mixed in a table."""
     trained = "not stated; name it with --config"
-    if experiment is not None:
-        trained = f"{experiment.data.dataset} {experiment.data.train_split}"
+    if test.experiment is not None:
+        trained = f"{test.experiment.data.dataset} {test.experiment.data.train_split}"
     rules = {
         "coco": "COCO's, annotated areas",
         "crowdpose": "CrowdPose's, 0.53 of the box as area",
     }
     return {
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(test.checkpoint),
         "trained on": trained,
-        "tested on": f"{tested.name}, {len(tested.images.ids)} images",
+        "tested on": f"{test.on.name}, {len(test.on.images.ids)} images",
         "ground-truth boxes": "none",
-        "input": f"short side {inference.input_size}",
-        "scales": ", ".join(f"{scale:g}" for scale in inference.scales),
-        "flip": "yes" if inference.flip else "no",
-        "pose fusion": "yes" if inference.fusion else "no",
+        "input": f"short side {test.inference.input_size}",
+        "scales": ", ".join(f"{scale:g}" for scale in test.inference.scales),
+        "flip": "yes" if test.inference.flip else "no",
+        "pose fusion": "yes" if test.inference.fusion else "no",
         "metric": rules[metric],
     }
 
