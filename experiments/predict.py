@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import cv2
 import jax
@@ -22,6 +22,8 @@ from experiments.configs import load_config
 from pinet_jax.checkpoints import load_model
 from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError, UsageError
+from pinet_jax.evaluation.result_files import pose_entries
+from pinet_jax.files import write_whole
 from pinet_jax.images import find_images, image_size, read_image
 from pinet_jax.inference import (
     InferenceConfig,
@@ -262,8 +264,13 @@ def predict_tasks(
 
     if not poses:
         raise InputError("none of the pictures could be read; poses.json is not written")
-    entries = [entry for task in tasks if task in poses for entry in _entries(task, poses[task])]
-    _write(out / "poses.json", json.dumps(entries).encode())
+    entries = [
+        entry
+        for task in tasks
+        if task in poses
+        for entry in pose_entries(task.image_id, poses[task].keypoints, poses[task].scores)
+    ]
+    write_whole(out / "poses.json", json.dumps(entries))
     print(f"{out / 'poses.json'}: pictures {len(poses)}, poses {len(entries)}")
     return failures
 
@@ -331,7 +338,7 @@ def _draw(
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(path.suffix, bgr, options)
-    _write(path, data.tobytes())
+    write_whole(path, data.tobytes())
 
 
 def _finish(futures: list[Future[None]]) -> None:
@@ -339,24 +346,6 @@ def _finish(futures: list[Future[None]]) -> None:
     for future in futures:
         future.result()
     futures.clear()
-
-
-def _entries(task: Task, poses: Poses) -> list[dict[str, Any]]:
-    """A picture's poses in COCO's result format."""
-    return [
-        {
-            "image_id": task.image_id,
-            "category_id": 1,
-            "keypoints": [_shortest(value) for value in keypoints.flat],
-            "score": _shortest(score),
-        }
-        for keypoints, score in zip(poses.keypoints, poses.scores, strict=True)
-    ]
-
-
-def _shortest(value: np.float32) -> float:
-    """The fewest digits that give the same float32 again: half the size of poses.json."""
-    return float(str(value))
 
 
 def _check_output(out: Path, tasks: Sequence[Task]) -> None:
@@ -369,16 +358,6 @@ def _check_output(out: Path, tasks: Sequence[Task]) -> None:
     for task in tasks:
         if task.drawing.resolve() in sources:
             raise UsageError(f"--out {out}: would replace the input {task.drawing}; name another")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _report(error: InputError) -> int:

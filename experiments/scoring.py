@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pinet_jax.errors import InputError, UsageError
+from pinet_jax.errors import UsageError
 from pinet_jax.evaluation import report as pages
 from pinet_jax.evaluation.coco import Evaluation
 from pinet_jax.evaluation.keypoint_errors import keypoint_errors
@@ -29,6 +27,7 @@ from pinet_jax.evaluation.summary import (
     to_json,
     to_text,
 )
+from pinet_jax.files import write_whole
 from pinet_jax.skeletons import Skeleton
 
 
@@ -152,10 +151,10 @@ def score(
     table = to_text(summary, differences)
     words = [f"{name}: {text}" for name, text in {**source.protocol, **source.speed}.items()]
     print(table)
-    write_text(out.with_suffix(".txt"), "\n".join([*words, "", table]) + "\n")
+    write_whole(out.with_suffix(".txt"), "\n".join([*words, "", table]) + "\n")
     if scoring.report is not None and page is not None:
-        write_text(scoring.report, page)
-    write_text(out, json.dumps(figures, indent=1, allow_nan=False) + "\n")
+        write_whole(scoring.report, page)
+    write_whole(out, json.dumps(figures, indent=1, allow_nan=False) + "\n")
     return figures
 
 
@@ -192,20 +191,3 @@ def _report(
         ),
         shown_score=best_f1_score(evaluation.matches),
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-        InputError: it cannot be written there.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error

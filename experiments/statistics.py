@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from data_pipelines import records
 from data_pipelines.annotations import Annotations, is_kept, read_annotations
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.crowding import BIN_EDGES, Crowding, crowding, histogram
+from pinet_jax.files import write_whole
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
 
 if TYPE_CHECKING:
@@ -56,19 +56,9 @@ def main(
         content = {"source": source, "name": name, **figures.to_json(split.skeleton)}
         picture = io.BytesIO()
         plot(name, figures, split.skeleton).savefig(picture, dpi=150)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            _write(out / f"statistics_{name}.json", f"{json.dumps(content, indent=2)}\n".encode())
-            _write(out / f"statistics_{name}.png", picture.getvalue())
-        except OSError as error:
-            raise InputError(f"--out {out}: cannot be written to ({error})") from error
+        write_whole(out / f"statistics_{name}.json", f"{json.dumps(content, indent=2)}\n")
+        write_whole(out / f"statistics_{name}.png", picture.getvalue())
         print(f"\nwritten: {out / f'statistics_{name}'}.json and .png\n")
-
-
-def _write(file: Path, content: bytes) -> None:
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, file)
 
 
 def count(annotations: Annotations) -> Crowding:

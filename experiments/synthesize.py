@@ -27,6 +27,7 @@ from data_pipelines.synthetic_crowds.crowds import Crowd, crowds
 from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.crowding import mean_box_iou
+from pinet_jax.files import write_whole, writing
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
 
 _JPEG_QUALITY = 95
@@ -74,7 +75,8 @@ def main(
     _check_place(place, keypoints)
     use_user_cache()
     shutil.rmtree(place.unfinished, ignore_errors=True)
-    place.unfinished.mkdir(parents=True)
+    with writing(place.unfinished):
+        place.unfinished.mkdir(parents=True)
     try:
         entries = _render(place.unfinished, images, seed, config, keypoints)
         _publish(place, annotation_file(*entries, keypoints, config, seed), keypoints)
@@ -170,7 +172,8 @@ def _write(folder: Path, index: int, made: Crowd) -> tuple[dict[str, Any], list[
     name = f"{image_id:012d}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     encoded = cv2.imencode(".jpg", np.ascontiguousarray(made.image[..., ::-1]), quality)[1]
-    (folder / name).write_bytes(encoded.tobytes())
+    with writing(folder / name):
+        (folder / name).write_bytes(encoded.tobytes())
     return image_entry(made, image_id, name), person_entries(made, image_id)
 
 
@@ -178,15 +181,8 @@ def _publish(place: _Place, content: dict[str, Any], skeleton: Skeleton) -> None
     """Moves everything to its place, the annotation file last."""
     shutil.rmtree(place.images, ignore_errors=True)  # of a run that was killed right here
     os.replace(place.unfinished, place.images)
-    place.annotations.parent.mkdir(exist_ok=True)
-    _write_json(place.skeleton, skeleton.to_json())
-    _write_json(place.annotations, content)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content))
-    os.replace(partial, path)
+    write_whole(place.skeleton, json.dumps(skeleton.to_json()))
+    write_whole(place.annotations, json.dumps(content))
 
 
 def _summary(entries: _Entries) -> str:

@@ -27,6 +27,7 @@ from experiments.validation import Validation
 from pinet_jax.checkpoints import TrainingCheckpoints
 from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError
+from pinet_jax.files import write_whole
 from pinet_jax.interop.state_dict import replace_backbone
 from pinet_jax.interop.weight_files import read_arrays
 from pinet_jax.models.initialization import init_variables
@@ -339,9 +340,7 @@ def _note_config(config: ExperimentConfig, workdir: Path) -> None:
         if jax.process_index() == 0:
             if file.is_file() and json.loads(file.read_text()) != content:
                 print(f"{file}: this training began with another config; it is replaced")
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(content, indent=1) + "\n")
-            partial.replace(file)
+            write_whole(file, json.dumps(content, indent=1) + "\n")
     except (OSError, ValueError) as error:
         raise InputError(f"--workdir {workdir}: cannot be used ({error})") from error
 

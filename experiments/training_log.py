@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pinet_jax.errors import InputError
+from pinet_jax.files import write_whole, writing
 
 
 class TrainingLog:
@@ -92,17 +92,13 @@ class TrainingLog:
 def _reopen(path: Path, step: int) -> Any:
     """Opens a file of JSON lines behind its last line that is whole and not after `step`."""
     kept = []
-    try:
+    with writing(path):
         for line in path.read_text().splitlines() if path.is_file() else []:
             with contextlib.suppress(ValueError, KeyError):  # the end of a killed run's last line
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        partial.replace(path)
+        write_whole(path, "".join(kept))
         return path.open("a")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

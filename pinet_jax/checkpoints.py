@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from pinet_jax.errors import InputError
+from pinet_jax.files import write_whole
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.config_json import config_from_json, config_to_json
 from pinet_jax.models.pinet import Variables, abstract_variables
@@ -156,11 +157,9 @@ class TrainingCheckpoints:
         if jax.process_index() != 0:
             return
         file = self.folder / str(step) / _EVALUATION
-        partial = file.with_suffix(".partial")
         try:
-            partial.write_text(json.dumps(dict(figures), indent=1) + "\n")
-            os.replace(partial, file)
-        except OSError as error:
+            write_whole(file, json.dumps(dict(figures), indent=1) + "\n")
+        except InputError as error:
             raise self._write_error(error) from error
 
     def restore(self, variables: Variables, training: Any) -> tuple[Variables, Any]:

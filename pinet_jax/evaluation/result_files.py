@@ -6,7 +6,6 @@ Legend for shapes: N poses, K keypoints.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,24 +14,25 @@ from typing import Any
 import numpy as np
 
 from pinet_jax.errors import InputError
+from pinet_jax.files import replaced_whole, write_whole, writing
 
 Entry = dict[str, Any]  # of COCO's result format
 
 
 def pose_entries(
-    image_id: int, keypoints: np.ndarray, scores: np.ndarray, *, category_id: int = 1
+    image_id: int | str, keypoints: np.ndarray, scores: np.ndarray, *, category_id: int = 1
 ) -> list[Entry]:
     """An image's poses in COCO's result format.
 
     Args:
-        image_id: of the annotations.
+        image_id: of the annotations; for other pictures, any name.
         keypoints: float32 [N, K, 3], (x, y, score) in image pixels.
         scores: float32 [N].
         category_id: of the annotations' persons.
     """
     return [
         {
-            "image_id": int(image_id),
+            "image_id": image_id,
             "category_id": category_id,
             "keypoints": [_shortest(value) for value in points.flat],
             "score": _shortest(score),
@@ -42,11 +42,12 @@ def pose_entries(
 
 
 def write_results(path: str | Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a COCO result file, whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(results, allow_nan=False, separators=(",", ":")))
-    os.replace(partial, path)
+    """Writes a COCO result file, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_whole(path, json.dumps(results, allow_nan=False, separators=(",", ":")))
 
 
 def write_submission(
@@ -62,13 +63,17 @@ def write_submission(
 
     Returns:
         The zip file; it holds one JSON file of the same name.
+
+    Raises:
+        InputError: it cannot be written.
     """
     name = f"person_keypoints_{split}_{algorithm}_results"
     path = Path(folder) / f"{name}.zip"
-    partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        replaced_whole(path) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         archive.writestr(f"{name}.json", json.dumps(results, allow_nan=False))
-    os.replace(partial, path)
     return path
 
 
@@ -95,12 +100,10 @@ class PartialResults:
         self.path = Path(path)
         self.done: dict[int, list[Entry]] = {}
         self._header = json.dumps({"run": run}, sort_keys=True) + "\n"
-        try:
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             whole = self._read(self.path) if self.path.exists() else 0
             self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
         self._file.truncate(whole)
         self._file.seek(whole)
         if not whole:
@@ -130,13 +133,18 @@ class PartialResults:
         return sum(len(line) + 1 for line in lines)
 
     def add(self, image_id: int, entries: list[Entry]) -> None:
-        """Stores an image's entries; there may be none."""
+        """Stores an image's entries; there may be none.
+
+        Raises:
+            InputError: they cannot be written.
+        """
         self.done[image_id] = entries
         self._append(json.dumps({"image_id": image_id, "poses": entries}) + "\n")
 
     def _append(self, line: str) -> None:
-        self._file.write(line.encode())
-        self._file.flush()
+        with writing(self.path):
+            self._file.write(line.encode())
+            self._file.flush()
 
     def results(self, image_ids: Sequence[int]) -> list[Entry]:
         """All entries, image by image in this order."""

@@ -6,7 +6,6 @@ without pickle.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from pinet_jax.errors import InputError
+from pinet_jax.files import replaced_whole
 from pinet_jax.interop.state_dict import strip_wrappers
 
 TORCH_SUFFIXES = (".pth", ".pt", ".tar")  # of ".pth.tar", too
@@ -49,28 +49,21 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     The file appears whole or not at all.
 
     Raises:
-        InputError: the suffix is of no known kind, or torch is needed and not installed.
+        InputError: the suffix is of no known kind, torch is needed and not installed, or the file
+            cannot be written.
     """
     path = Path(path)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            if path.suffix == ".npz":
-                np.savez(file, allow_pickle=False, **contiguous)
-            elif path.suffix == ".safetensors":
-                file.write(safetensors.numpy.save(contiguous))
-            elif path.suffix in TORCH_SUFFIXES:
-                torch = _import_torch(path)
-                torch.save({n: torch.from_numpy(a.copy()) for n, a in contiguous.items()}, file)
-            else:
-                raise InputError(f"{path}: write to .pth, .safetensors or .npz")
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replaced_whole(path) as partial, open(partial, "wb") as file:
+        if path.suffix == ".npz":
+            np.savez(file, allow_pickle=False, **contiguous)
+        elif path.suffix == ".safetensors":
+            file.write(safetensors.numpy.save(contiguous))
+        elif path.suffix in TORCH_SUFFIXES:
+            torch = _import_torch(path)
+            torch.save({n: torch.from_numpy(a.copy()) for n, a in contiguous.items()}, file)
+        else:
+            raise InputError(f"{path}: write to .pth, .safetensors or .npz")
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:

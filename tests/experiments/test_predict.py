@@ -239,7 +239,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
     picture(path, color=(255, 255, 255))
     _, entries = run([path], tmp_path / "out")
     assert [entry["score"] for entry in entries] == [1.0]
-    assert not list((tmp_path / "out").glob("*.part"))
+    assert not list((tmp_path / "out").glob("*.partial"))
 
 
 def test_nothing_readable_leaves_no_poses(tmp_path):

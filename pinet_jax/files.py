@@ -1,0 +1,61 @@
+"""Files that appear whole or not at all, and one-line errors where they cannot be written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pinet_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Names the file where the system refuses to write it.
+
+    Args:
+        path: what is written, or the flag and what it says.
+
+    Raises:
+        InputError: an OSError came up inside: a full disk, a missing right, a folder in the way.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def replaced_whole(path: str | Path) -> Iterator[Path]:
+    """A name beside `path` to write to; what is written there takes its place at the end.
+
+    Until then the old file stays as it is, and for good if anything fails inside, which leaves
+    nothing behind. The folder is made where there is none.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            os.replace(partial, path)
+    finally:
+        with contextlib.suppress(OSError):  # it was moved, or the folder cannot even be read
+            partial.unlink()
+
+
+def write_whole(path: str | Path, content: str | bytes) -> None:
+    """Writes a file by `replaced_whole`; text in UTF-8.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with replaced_whole(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
