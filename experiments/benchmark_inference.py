@@ -43,18 +43,17 @@ def measure_inference(
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8))
     inputs = normalize(jnp.concatenate([image, image]))
-    compiled = functools.partial(jax.jit, compiler_options=cpu_compiler_options(config))
-    features, maps = compiled(model.apply)(variables, inputs)
+    features, maps = _compiled(model.apply)(variables, inputs)
     both = _peaks(maps.part_map)
     poses = jnp.asarray(
         rng.uniform(0, size / 4, (*both.shape[:2], config.skeleton.num_keypoints, 2))
     )
     poses = poses.astype(jnp.float32)
 
-    whole = compiled(functools.partial(infer, model, InferenceConfig(input_size=size)))
-    network = compiled(lambda v, x: _without_offsets(model.apply(v, x)))
-    decode = compiled(lambda part_map: _peaks(part_map))
-    refine = compiled(functools.partial(model.apply, method="refine"))
+    whole = _compiled(functools.partial(infer, model, InferenceConfig(input_size=size)))
+    network = _compiled(lambda v, x: _without_offsets(model.apply(v, x)))
+    decode = _compiled(lambda part_map: _peaks(part_map))
+    refine = _compiled(functools.partial(model.apply, method="refine"))
     fuse, candidates = _fusion(batch, config)
     calls: dict[str, Callable[[], Any]] = {
         f"whole flip test, {batch} x {size}": lambda: whole(variables, [image]),
@@ -94,6 +93,10 @@ def busy_variables(config: PINetConfig) -> Variables:
         return (spread * rng.standard_normal(array.shape)).astype(np.float32)
 
     return {**variables, "params": jax.tree_util.tree_map_with_path(enlarged, variables["params"])}
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(function, compiler_options=cpu_compiler_options())
 
 
 def _without_offsets(outputs: Any) -> Any:

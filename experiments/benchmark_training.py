@@ -118,9 +118,7 @@ def _ours(batch_size: int, size: int, bfloat16: bool) -> tuple[Callable[[], Any]
         (variables["params"], variables["batch_stats"], np.zeros((batch_size, size, size, 3), "f4"))
     )
     start = time.perf_counter()
-    gradient = jax.jit(
-        jax.grad(loss, has_aux=True), compiler_options=cpu_compiler_options(model.config)
-    )
+    gradient = jax.jit(jax.grad(loss, has_aux=True), compiler_options=cpu_compiler_options())
     program = gradient.lower(*inputs).compile()
     return lambda: program(*inputs), time.perf_counter() - start
 

@@ -73,7 +73,7 @@ def count_complexity(config: PINetConfig, shape: tuple[int, int]) -> dict[str, C
         raise UsageError(f"--size {' '.join(map(str, shape))}: use multiples of {_MULTIPLE}")
     trained = abstract_variables(config)["params"]
     variables = abstract_variables(config, folded=True)
-    model, options = PINet(config, folded=True), cpu_compiler_options(config)
+    model = PINet(config, folded=True)
 
     def count(part: str, run: Callable[..., Any], *inputs: jax.ShapeDtypeStruct) -> Complexity:
         def program(variables: Any, *inputs: jax.Array) -> Any:
@@ -84,7 +84,7 @@ def count_complexity(config: PINetConfig, shape: tuple[int, int]) -> dict[str, C
             parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(trained.get(part, {}))),
             multiply_adds=products,
             on_padding=on_padding,
-            compiled=count_compiled(program, variables, *inputs, compiler_options=options) / 2,
+            compiled=count_compiled(program, variables, *inputs) / 2,
         )
 
     def array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
@@ -126,17 +126,14 @@ def count_layers(program: Callable[..., Any], *inputs: Any) -> tuple[int, int]:
     return sum(products for products, _ in layers), sum(padding for _, padding in layers)
 
 
-def count_compiled(
-    program: Callable[..., Any], *inputs: Any, compiler_options: dict[str, str] | None = None
-) -> float:
+def count_compiled(program: Callable[..., Any], *inputs: Any) -> float:
     """Floating-point operations of a compiled function, as XLA counts them.
 
     Args:
         program: of arrays.
         inputs: their shapes.
-        compiler_options: of XLA.
     """
-    lowered = jax.jit(program, compiler_options=compiler_options).lower(*inputs)
+    lowered = jax.jit(program, compiler_options=cpu_compiler_options()).lower(*inputs)
     analysis: Any = lowered.compile().cost_analysis()
     return analysis["flops"]
 

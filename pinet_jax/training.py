@@ -287,7 +287,7 @@ def compile_train_step(training: Training, mesh: Mesh) -> TrainStep:
         in_shardings=(whole, split),
         out_shardings=whole,
         donate_argnums=0,
-        compiler_options=cpu_compiler_options(training.model.config),
+        compiler_options=cpu_compiler_options(),
     )
 
 

@@ -14,7 +14,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from pinet_jax.models.config import BatchNormConfig, HRNetConfig
-from pinet_jax.models.layers import Layers, make_layers, upsample_bilinear, upsample_nearest
+from pinet_jax.models.layers import (
+    Layers,
+    make_layers,
+    relu,
+    upsample_bilinear,
+    upsample_nearest,
+)
 
 
 class Bottleneck(nn.Module):
@@ -26,12 +32,12 @@ class Bottleneck(nn.Module):
     def __call__(self, x: jax.Array, layers: Layers) -> jax.Array:
         """[B, h, w, C] -> [B, h, w, 4 * width]."""
         conv, norm = layers
-        y = nn.relu(norm(name="bn1")(conv(self.width, 1, name="conv1")(x)))
-        y = nn.relu(norm(name="bn2")(conv(self.width, 3, name="conv2")(y)))
+        y = relu(norm(name="bn1")(conv(self.width, 1, name="conv1")(x)))
+        y = relu(norm(name="bn2")(conv(self.width, 3, name="conv2")(y)))
         y = norm(name="bn3")(conv(4 * self.width, 1, name="conv3")(y))
         if x.shape[-1] != y.shape[-1]:
             x = norm(name="downsample.1")(conv(4 * self.width, 1, name="downsample.0")(x))
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 class BasicBlock(nn.Module):
@@ -42,9 +48,9 @@ class BasicBlock(nn.Module):
         """[B, h, w, C] -> the same."""
         conv, norm = layers
         width = x.shape[-1]
-        y = nn.relu(norm(name="bn1")(conv(width, 3, name="conv1")(x)))
+        y = relu(norm(name="bn1")(conv(width, 3, name="conv1")(x)))
         y = norm(name="bn2")(conv(width, 3, name="conv2")(y))
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 class HighResolutionModule(nn.Module):
@@ -72,7 +78,7 @@ class HighResolutionModule(nn.Module):
             else self._lowered(x, i, j, width, layers)
             for j, x in enumerate(branches)
         ]
-        return nn.relu(functools.reduce(jnp.add, heard))
+        return relu(functools.reduce(jnp.add, heard))
 
     def _raised(self, x: jax.Array, i: int, j: int, width: int, layers: Layers) -> jax.Array:
         conv, norm = layers
@@ -86,7 +92,7 @@ class HighResolutionModule(nn.Module):
             name = f"fuse_layers.{i}.{j}.{step}"
             x = conv(width if last else x.shape[-1], 3, stride=2, name=f"{name}.0")(x)
             x = norm(name=f"{name}.1")(x)
-            x = x if last else nn.relu(x)
+            x = x if last else relu(x)
         return x
 
 
@@ -134,8 +140,7 @@ class HRNet(nn.Module):
             for module in range(modules):
                 name = f"stage{stage}.{module}"
                 branches = fuse(self.config.blocks, name=name)(branches, layers)
-        _, h, w, _ = branches[0].shape
-        raised = [upsample_bilinear(x, (h, w)) for x in branches[1:]]
+        raised = [upsample_bilinear(x, 2**i) for i, x in enumerate(branches) if i > 0]
         return jnp.concatenate([branches[0], *raised], axis=-1)
 
     def _stem(self, x: jax.Array, layers: Layers) -> jax.Array:
@@ -143,7 +148,7 @@ class HRNet(nn.Module):
         conv, norm = layers
         for i in (1, 2):
             x = conv(self.config.stem_width, 3, stride=2, name=f"conv{i}")(x)
-            x = nn.relu(norm(name=f"bn{i}")(x))
+            x = relu(norm(name=f"bn{i}")(x))
         for i in range(self.config.bottlenecks):
             x = Bottleneck(self.config.bottleneck_width, name=f"layer1.{i}")(x, layers)
         return x
@@ -159,8 +164,8 @@ class HRNet(nn.Module):
         for i, x in enumerate(branches):
             if x.shape[-1] != widths[i]:
                 y = conv(widths[i], 3, name=f"{name}.{i}.0")(x)
-                x = nn.relu(norm(name=f"{name}.{i}.1")(y))
+                x = relu(norm(name=f"{name}.{i}.1")(y))
             out.append(x)
         i = len(branches)
         y = conv(widths[i], 3, stride=2, name=f"{name}.{i}.0.0")(branches[-1])
-        return [*out, nn.relu(norm(name=f"{name}.{i}.0.1")(y))]
+        return [*out, relu(norm(name=f"{name}.{i}.0.1")(y))]

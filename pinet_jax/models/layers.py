@@ -6,6 +6,7 @@ state dict (`interop/state_dict.py`).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from pinet_jax.models.config import BatchNormConfig
@@ -141,7 +143,47 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 
 def _conv(features: int, size: int, *, stride: int = 1, **options: Any) -> nn.Conv:
     # torch's padding; 'SAME' is not symmetric at stride 2
-    return nn.Conv(features, (size, size), strides=stride, padding=size // 2, **options)
+    return nn.Conv(
+        features,
+        (size, size),
+        strides=stride,
+        padding=size // 2,
+        conv_general_dilated=convolve if stride > 1 or size > 1 else multiply,
+        **options,
+    )
+
+
+def convolve(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    """`lax.conv_general_dilated`, its output `materialized`."""
+    return materialized(jax.lax.conv_general_dilated(x, kernel, *args, **options))
+
+
+def multiply(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    """A 1 x 1 convolution as the matrix product that it is: faster on a CPU, gradients above all.
+
+    Args:
+        x: [B, h, w, C].
+        kernel: [1, 1, C, D].
+        *args: of `lax.conv_general_dilated`, as all others without a meaning here.
+        **options: likewise.
+    """
+    del args, options
+    return materialized(x @ kernel[0, 0])
+
+
+def relu(x: jax.Array) -> jax.Array:
+    """The larger of x and 0, `materialized`."""
+    return materialized(nn.relu(x))
+
+
+def materialized(x: jax.Array) -> jax.Array:
+    """The same; on a CPU it is computed once, and in memory, for all that read it.
+
+    XLA's CPU fusion would compute it, and what it is made of, anew in every reader: through a chain
+    of residual blocks that takes longer than the convolutions. Holds under
+    `inference.cpu_compiler_options` alone.
+    """
+    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
 
 
 def _no_norm(*, name: str) -> Callable[..., jax.Array]:
@@ -156,6 +198,19 @@ def upsample_nearest(x: jax.Array, factor: int) -> jax.Array:
     return x.reshape(b, h * factor, w * factor, c)
 
 
-def upsample_bilinear(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Resizes [B, h, w, C] to `shape`, with half-pixel centres."""
-    return jax.image.resize(x, (x.shape[0], *shape, x.shape[3]), "bilinear")
+def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
+    """Enlarges [B, h, w, C] by an even factor in both directions, with half-pixel centres."""
+    return _stretched(_stretched(x, factor, axis=2), factor, axis=1)
+
+
+def _stretched(x: jax.Array, factor: int, axis: int) -> jax.Array:
+    """Linear interpolation along one axis; beyond the ends the outermost values go on."""
+    size = x.shape[axis]
+    part = functools.partial(jax.lax.slice_in_dim, axis=axis)
+    x = materialized(jnp.concatenate([part(x, 0, 1), x, part(x, size - 1, size)], axis))
+    before, here, after = (part(x, i, i + size) for i in range(3))
+    near = (np.arange(factor // 2) + 0.5) / factor  # how far a new position lies from an old one
+    new = [(0.5 - f) * before + (0.5 + f) * here for f in near.tolist()]
+    new += [(1 - f) * here + f * after for f in near.tolist()]
+    shape = [*x.shape[:axis], size * factor, *x.shape[axis + 1 :]]
+    return materialized(jnp.stack([materialized(y) for y in new], axis + 1).reshape(shape))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 from flax import linen as nn
 
-from pinet_jax.models.layers import at_least_float32
+from pinet_jax.models.layers import at_least_float32, multiply
 
 
 class Maps(NamedTuple):
@@ -40,7 +40,8 @@ class PoseGeneration(nn.Module):
         features = at_least_float32(features)  # offsets of hundreds of pixels need the mantissa
 
         def head(channels: int, name: str) -> jax.Array:
-            return nn.Conv(channels, (1, 1), dtype=features.dtype, name=name)(features)
+            options = {"dtype": features.dtype, "conv_general_dilated": multiply}
+            return nn.Conv(channels, (1, 1), name=name, **options)(features)
 
         return Maps(
             heatmap=head(self.num_keypoints, "heatmap_head"),

@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from pinet_jax.models.config import BatchNormConfig, RefinementConfig
 from pinet_jax.models.graphs import Initial
-from pinet_jax.models.layers import Layers, at_least_float32, make_layers
+from pinet_jax.models.layers import Layers, at_least_float32, make_layers, materialized, relu
 from pinet_jax.skeletons import Skeleton
 
 
@@ -91,14 +91,15 @@ class PoseRefinement(nn.Module):
         nodes = layer(nodes, 0, "gconv_head")
         for block in range(self.config.blocks):
             inner = layer(nodes, 2 * block + 1, f"gconv_layers.{block}.gconv1")
-            nodes = nodes + layer(inner, 2 * block + 2, f"gconv_layers.{block}.gconv2")
+            outer = layer(inner, 2 * block + 2, f"gconv_layers.{block}.gconv2")
+            nodes = materialized(nodes + outer)
         return nodes
 
     def _predictor(self, pooled: jax.Array, mask: jax.Array | None, layers: Layers) -> jax.Array:
         width = pooled.shape[-1] // 3
         hidden = nn.Dense(width, dtype=self.dtype, name="gconv_pred.0")(pooled)
         rows = None if mask is None else mask[..., 0]
-        hidden = at_least_float32(nn.relu(layers.norm(name="gconv_pred.1")(hidden, mask=rows)))
+        hidden = at_least_float32(relu(layers.norm(name="gconv_pred.1")(hidden, mask=rows)))
         last = nn.Dense(2 * self.skeleton.num_keypoints, dtype=hidden.dtype, name="gconv_pred.3")
         delta = last(hidden)
         return delta.reshape(*delta.shape[:2], self.skeleton.num_keypoints, 2)
@@ -119,7 +120,7 @@ class GraphConvolution(nn.Module):
     ) -> jax.Array:
         """[B, N, K, C] -> the same; adjacency is [K, K] or [B, N, K, K]."""
         nodes = GraphMixing(name="conv")(nodes, adjacency)
-        return nn.relu(layers.norm(name="bn")(nodes, mask=mask))
+        return relu(layers.norm(name="bn")(nodes, mask=mask))
 
 
 class GraphMixing(nn.Module):
@@ -131,9 +132,10 @@ class GraphMixing(nn.Module):
         width = nodes.shape[-1]
         weight = self.param("weight", nn.initializers.zeros_init(), (width, width), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (width,), jnp.float32)
-        nodes = nodes @ weight.astype(nodes.dtype)
+        nodes = materialized(nodes @ weight.astype(nodes.dtype))
         mix = "kl,bnlc->bnkc" if adjacency.ndim == 2 else "bnkl,bnlc->bnkc"
-        return jnp.einsum(mix, adjacency, nodes) + bias.astype(nodes.dtype)[None, None, None]
+        nodes = materialized(jnp.einsum(mix, adjacency, nodes))
+        return nodes + bias.astype(nodes.dtype)[None, None, None]
 
 
 def sample_bilinear(image: jax.Array, points: jax.Array) -> jax.Array:

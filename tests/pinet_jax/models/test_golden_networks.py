@@ -26,7 +26,7 @@ def outputs(dataset):
     """Backbone and pose generation on the golden image."""
     model = PINet(CONFIGS[dataset])
     image = normalize(golden(f"network_{dataset}.npz")["image"][None])
-    program = jax.jit(model.apply, compiler_options=cpu_compiler_options(model.config))
+    program = jax.jit(model.apply, compiler_options=cpu_compiler_options())
     return jax.device_get(program(variables(dataset), image))
 
 
@@ -58,7 +58,7 @@ def test_refinement(dataset, folded):
 def test_folded_normalisations_leave_the_maps_as_they_are():
     dataset = "crowdpose"
     model = PINet(CONFIGS[dataset], folded=True)
-    program = jax.jit(model.apply, compiler_options=cpu_compiler_options(model.config))
+    program = jax.jit(model.apply, compiler_options=cpu_compiler_options())
     image = normalize(golden(f"network_{dataset}.npz")["image"][None])
     folded = program(fold_batch_norm(variables(dataset)), image)
     for actual, expected in zip(
