@@ -18,7 +18,8 @@ from pinet_jax.images import read_image
 from pinet_jax.skeletons import Skeleton
 
 if TYPE_CHECKING:  # scoring a file waits for neither JAX nor the reader of records
-    from experiments.configs import ExperimentConfig
+    from experiments.chosen_network import ChosenNetwork
+    from experiments.configs.base import ExperimentConfig
     from experiments.split_prediction import ImageSet, Timing
     from pinet_jax.inference import InferenceConfig, Predictor
 
@@ -46,9 +47,10 @@ def main(
     dataset: Path | None = None,
     split: str | None = None,
     data_dir: Path | None = None,
-    input_size: int = 512,
+    input_size: int | None = None,
     scales: tuple[float, ...] = (1.0,),
     flip: bool = True,
+    refinement: bool = True,
     fusion: bool = True,
     batch_size: int | None = None,
     submission: str | None = None,
@@ -57,8 +59,9 @@ def main(
 ) -> None:
     """Scores a checkpoint, or anybody's result file, and prints the table.
 
-    A result file: --results and --annotations. A checkpoint: --checkpoint, and either --dataset
-    and --split as prepared, or --annotations and --images. Its poses are kept as they come, and the
+    A result file: --results and --annotations. A checkpoint: --checkpoint (without it, the small
+    network that comes with the package), and either --dataset and --split as prepared, or
+    --annotations and --images. Its poses are kept as they come, and the
     same command goes on from them after it was killed. Without annotations in the file (test-dev)
     there are no figures, only the result file.
 
@@ -72,14 +75,16 @@ def main(
         metric: coco (also for OCHuman and custom sets) or crowdpose; a checkpoint's own by default.
         skeleton: a result file's keypoint set, whose sigmas to use; by default the metric's own, of
             17 or 14.
-        checkpoint: the model, as written by `train` or `convert`.
+        checkpoint: the model, as written by `train`, `convert` or `export`.
         config: the experiment it belongs to: names its dataset and split, and the paper's figures.
         dataset: a prepared dataset's name or folder.
         split: of the dataset.
         data_dir: where `prepare` wrote, if not where it does by default.
-        input_size: pixels of an image's short side for the network, rounded up to 64s.
+        input_size: pixels of an image's short side for the network, rounded up to 64s; by default
+            the experiment's, 512 where none is named.
         scales: test scales; the paper's multi-scale test is 0.5 1 2.
         flip: average with the mirrored image: better, and twice as slow.
+        refinement: correct poses by the graph network; otherwise they stay as they were found.
         fusion: fuse a person's candidates into one pose; otherwise the best candidate stays.
         batch_size: images of one size at a time, shared by all devices of a process; by default one
             for each on CPUs and eight elsewhere.
@@ -91,9 +96,8 @@ def main(
     if out.suffix != ".json":
         raise UsageError(f"--out {out}: must end in .json; other files go beside it")
     check_scoring(scoring)
-    if (results is None) == (checkpoint is None):
-        raise UsageError("give either --results or --checkpoint")
     if results is not None:
+        _refuse("--results", checkpoint=checkpoint)
         if annotations is None or metric is None:
             raise UsageError("--results needs --annotations and --metric")
         _refuse("--results", config=config, dataset=dataset, split=split, data_dir=data_dir)
@@ -101,20 +105,25 @@ def main(
         _refuse("--results", distributed=distributed or None)
         _score_file(results, annotations, images, metric, skeleton, out, scoring)
         return
-    assert checkpoint is not None
-    _refuse("--checkpoint", skeleton=skeleton)
+    _refuse("a network", skeleton=skeleton)
     if annotations is not None:
         _refuse("--annotations", dataset=dataset, split=split, data_dir=data_dir)
     if distributed:
         _join_processes()
-    experiment, inference = _load_experiment(config)
+    from experiments.chosen_network import choose_network
+
+    network = choose_network(checkpoint, config)
     test = _CheckpointTest(
-        checkpoint,
+        network,
         config,
-        experiment,
-        open_test_set(annotations, images, dataset, split, data_dir, experiment),
+        open_test_set(annotations, images, dataset, split, data_dir, network.experiment),
         dataclasses.replace(
-            inference, input_size=input_size, scales=scales, flip=flip, fusion=fusion
+            network.inference,
+            input_size=network.inference.input_size if input_size is None else input_size,
+            scales=scales,
+            flip=flip,
+            refinement=refinement,
+            fusion=fusion,
         ),
         _checked_batch_size(batch_size),
     )
@@ -134,17 +143,6 @@ def _join_processes() -> None:
     # It would take SIGTERM for a wish to save; here every pose is saved as it comes.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize()
-
-
-def _load_experiment(config: str | None) -> tuple[ExperimentConfig | None, InferenceConfig]:
-    """The experiment, where one is named, and its test procedure."""
-    from experiments.configs import load_config
-    from pinet_jax.inference import InferenceConfig
-
-    if config is None:
-        return None, InferenceConfig()
-    experiment = load_config(config)
-    return experiment, experiment.inference
 
 
 def _checked_batch_size(batch_size: int | None) -> int:
@@ -230,12 +228,12 @@ def open_test_set(
         entries, annotated = read_images(annotations)
         found = ImageSet.of_folder(entries, images)
         return EvaluationSet(annotations.stem, found, annotations, annotated)
-    if experiment is not None:
+    if experiment is not None and experiment.synthetic is None:
         dataset = dataset or Path(experiment.data.dataset)
         split = split or experiment.data.eval_split
     if dataset is None or split is None:
         raise UsageError(
-            "--checkpoint needs what to test on: --dataset and --split as prepared, --config, or "
+            "name what to test on: --dataset and --split as prepared, --config, or "
             "--annotations and --images"
         )
     records = open_split(dataset, split, data_dir)
@@ -247,9 +245,8 @@ def open_test_set(
 class _CheckpointTest:
     """Which network is tested on what, and how."""
 
-    checkpoint: Path
+    network: ChosenNetwork
     config: str | None
-    experiment: ExperimentConfig | None
     on: EvaluationSet
     inference: InferenceConfig
     batch_size: int
@@ -261,8 +258,8 @@ class _CheckpointTest:
     def identity(self) -> dict[str, Any]:
         """What decides the poses: a killed run's are taken up only by the same test."""
         return {
-            "checkpoint": str(self.checkpoint.resolve()),
-            "written": self.checkpoint.stat().st_mtime_ns,
+            "checkpoint": str(self.network.checkpoint.resolve()),
+            "written": self.network.checkpoint.stat().st_mtime_ns,
             "annotations": str(self.on.annotations.resolve()),
             "inference": dataclasses.asdict(self.inference),
         }
@@ -284,9 +281,8 @@ def _run_checkpoint(
     from pinet_jax.inference import Predictor
 
     use_user_cache()
-    model, variables = load_model(
-        test.checkpoint, test.experiment.model if test.experiment else None
-    )
+    experiment = test.network.experiment
+    model, variables = load_model(test.network.checkpoint, experiment.model if experiment else None)
     metric = metric or metric_of(model.skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.
     dataset = (
@@ -338,21 +334,19 @@ def _write_poses(
 
 def _protocol(test: _CheckpointTest, metric: Metric) -> dict[str, str]:
     """What was measured, in words, so that protocols are never mixed in a table."""
-    trained = "not stated; name it with --config"
-    if test.experiment is not None:
-        trained = f"{test.experiment.data.dataset} {test.experiment.data.train_split}"
     rules = {
         "coco": "COCO's, annotated areas",
         "crowdpose": "CrowdPose's, 0.53 of the box as area",
     }
     return {
-        "checkpoint": str(test.checkpoint),
-        "trained on": trained,
+        "checkpoint": str(test.network.checkpoint),
+        "trained on": test.network.trained_on,
         "tested on": f"{test.on.name}, {len(test.on.images.ids)} images",
         "ground-truth boxes": "none",
         "input": f"short side {test.inference.input_size}",
         "scales": ", ".join(f"{scale:g}" for scale in test.inference.scales),
         "flip": "yes" if test.inference.flip else "no",
+        "pose refinement": "yes" if test.inference.refinement else "no",
         "pose fusion": "yes" if test.inference.fusion else "no",
         "metric": rules[metric],
     }

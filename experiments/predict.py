@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from experiments.configs import load_config
+from experiments.chosen_network import choose_network
 from pinet_jax.checkpoints import load_model
 from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError, UsageError
@@ -26,7 +26,6 @@ from pinet_jax.evaluation.result_files import pose_entries
 from pinet_jax.files import write_whole
 from pinet_jax.images import find_images, image_size, read_image
 from pinet_jax.inference import (
-    InferenceConfig,
     Poses,
     Predictor,
     default_batch_size,
@@ -45,12 +44,13 @@ _MOST_ELONGATED = 16  # long side / short side; the network's input grows with i
 def main(
     images: Annotated[tuple[Path, ...], tyro.conf.Positional],
     *,
-    checkpoint: Path,
     out: Path,
+    checkpoint: Path | None = None,
     config: str | None = None,
-    input_size: int = 512,
+    input_size: int | None = None,
     scales: tuple[float, ...] = (1.0,),
     flip: bool = True,
+    refinement: bool = True,
     fusion: bool = True,
     score_threshold: float = 0.1,
     batch_size: int | None = None,
@@ -63,12 +63,16 @@ def main(
 
     Args:
         images: picture files, and folders whose pictures are all taken.
-        checkpoint: the model, as written by `train` or `convert`.
         out: folder for poses.json and the drawn pictures; files of the same name are replaced.
-        config: the checkpoint's experiment; needed only where its graph is a function of your own.
-        input_size: pixels of a picture's short side for the network, rounded up to 64s.
+        checkpoint: the model, as written by `train`, `convert` or `export`; by default the small
+            one that comes with the package, trained on rendered crowds alone.
+        config: the checkpoint's experiment, for its way of testing; needed only where its graph is
+            a function of your own.
+        input_size: pixels of a picture's short side for the network, rounded up to 64s; by default
+            the experiment's, 512 where none is named.
         scales: test scales; the paper's multi-scale test is 0.5 1 2.
         flip: average with the mirrored picture: better, and twice as slow.
+        refinement: correct poses by the graph network; otherwise they stay as they were found.
         fusion: fuse a person's candidates into one pose; otherwise the best candidate stays.
         score_threshold: poses below it are not drawn; poses.json has them all.
         batch_size: pictures of one size at a time; by default one for every device on
@@ -76,20 +80,21 @@ def main(
     """
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
-    experiment = None if config is None else load_config(config)
+    network = choose_network(checkpoint, config)
     inference = dataclasses.replace(
-        InferenceConfig() if experiment is None else experiment.inference,
-        input_size=input_size,
+        network.inference,
+        input_size=network.inference.input_size if input_size is None else input_size,
         scales=scales,
         flip=flip,
+        refinement=refinement,
         fusion=fusion,
     )
     use_user_cache()
 
-    tasks, failures = plan(images, out, input_size)
+    tasks, failures = plan(images, out, inference.input_size)
     if tasks:
-        network = None if experiment is None else experiment.model
-        model_config, variables = load_model(checkpoint, network)
+        expected = None if network.experiment is None else network.experiment.model
+        model_config, variables = load_model(network.checkpoint, expected)
         devices = jax.local_devices()[: len(tasks)]
         predictor = Predictor(model_config, variables, inference, devices)
         failures += predict_tasks(

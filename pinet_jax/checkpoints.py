@@ -1,5 +1,7 @@
 """Checkpoints: a network's variables and its config in one folder. The only file that knows orbax.
 
+A network that is done can also be one safetensors file with the config in its header.
+
 A checkpoint holds two items, `model` ("params" and "batch_stats") and `config` (JSON), so that
 whoever has the folder needs nothing else. Training's checkpoints lie side by side in one folder,
 named by their steps; each has a third item, `training`, and is a checkpoint like any other.
@@ -20,10 +22,13 @@ import orbax.checkpoint as ocp
 
 from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
+from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
+from pinet_jax.interop.weight_files import read_arrays, read_metadata, write_arrays
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.config_json import config_from_json, config_to_json
 from pinet_jax.models.pinet import Variables, abstract_variables
 
+_CONFIG = "pinet_config"  # in the header of an exported file
 _EVALUATION = "evaluation.json"  # in a training's checkpoint: its figures
 _REMOVED = ".removed"  # after the name of a checkpoint that is on its way out
 
@@ -55,7 +60,7 @@ def load_model(
 
     Args:
         path: its folder; or a training's, of whose checkpoints the best by AP is read, and the
-            latest where none has been evaluated.
+            latest where none has been evaluated; or the file of `export_model`.
         config: the network it must hold; by default the checkpoint says it itself. Needed where
             its graph is a function of your own.
 
@@ -66,6 +71,8 @@ def load_model(
         InputError: `path` is no whole checkpoint, or it holds another network; the message says
             in what it differs.
     """
+    if Path(path).suffix == ".safetensors":
+        return _load_exported(Path(path), config)
     path = _best_checkpoint(Path(path).absolute())
     try:
         with ocp.Checkpointer(_handler()) as checkpointer:
@@ -82,6 +89,39 @@ def load_model(
         raise
     except Exception as error:  # orbax and tensorstore raise what the broken file makes them
         raise InputError(f"{path}: the checkpoint is broken ({_first_line(error)})") from error
+
+
+def export_model(
+    path: str | Path, config: PINetConfig, variables: Variables, *, half: bool = False
+) -> None:
+    """Writes a file with the reference's names; a safetensors file has the config in its header.
+
+    Args:
+        path: .safetensors, .npz, .pth or .pt.
+        config: the network.
+        variables: its own, not folded.
+        half: float16, half the size.
+
+    Raises:
+        InputError: the suffix is of no known kind, or the file cannot be written.
+    """
+    arrays = to_state_dict(variables)
+    if half:
+        arrays = {
+            name: array.astype(np.float16) if array.dtype == np.float32 else array
+            for name, array in arrays.items()
+        }
+    write_arrays(path, arrays, {_CONFIG: json.dumps(config_to_json(config))})
+
+
+def _load_exported(path: Path, config: PINetConfig | None) -> tuple[PINetConfig, Variables]:
+    arrays = read_arrays(path)
+    if config is None:
+        stored = read_metadata(path).get(_CONFIG)
+        if stored is None:
+            raise InputError(f"{path}: does not say what network it is; `convert` it with --config")
+        config = config_from_json(json.loads(stored), where=str(path))
+    return config, from_state_dict(arrays, config, where=str(path))
 
 
 class TrainingCheckpoints:

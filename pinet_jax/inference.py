@@ -36,6 +36,7 @@ class InferenceConfig:
     input_size: int = 512  # pixels of the short side
     scales: tuple[float, ...] = (1.0,)  # multiples of 0.5; 1 is always among them
     flip: bool = True  # average with the mirrored image
+    refinement: bool = True  # PR; otherwise poses stay as the offsets give them
     fusion: bool = True  # PF; otherwise the best pose of every group is kept as it is
     oks_threshold: float = 0.7  # above it two poses are one person's
     # Of the scores at other scales than 1. The released code names it without a value; 0.9 is its
@@ -71,7 +72,7 @@ class Stages(NamedTuple):
 
     Attributes:
         coarse: as the offsets give them; [B, N, K, 3] and so on.
-        refined: after pose refinement.
+        refined: after pose refinement; without it, the coarse ones.
         final: after pose fusion (or without it, the best of every group).
     """
 
@@ -150,7 +151,7 @@ def _infer_scale(
     offset = cast(Maps, model.apply(variables, there, method="generate")).offset
     poses = decoding.read_poses(offset.reshape(*yx.shape[:3], -1), yx)
     coarse = refined = _flat(poses, 2)
-    if model.config.refinement is not None:
+    if model.config.refinement is not None and config.refinement:
         delta = model.apply(variables, features, coarse, centers, method="refine")
         refined = coarse - cast(jax.Array, delta)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,32 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     raise InputError(f"{path}: not a weight file; use .pth, .pth.tar, .safetensors or .npz")
 
 
-def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts in a safetensors file's header, by name.
+
+    Raises:
+        InputError: the file is absent or broken.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _unreadable_safetensors(path, error) from error
+
+
+def write_arrays(
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Writes a file that `read_arrays` reads back exactly; the suffix says which kind.
 
     The file appears whole or not at all.
+
+    Args:
+        path: .pth, .pt, .pth.tar, .safetensors or .npz.
+        arrays: by name.
+        metadata: texts for the header of a safetensors file; the other kinds have no place for it.
 
     Raises:
         InputError: the suffix is of no known kind, torch is needed and not installed, or the file
@@ -58,7 +81,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
         if path.suffix == ".npz":
             np.savez(file, allow_pickle=False, **contiguous)
         elif path.suffix == ".safetensors":
-            file.write(safetensors.numpy.save(contiguous))
+            file.write(safetensors.numpy.save(contiguous, metadata=dict(metadata)))
         elif path.suffix in TORCH_SUFFIXES:
             torch = _import_torch(path)
             torch.save({n: torch.from_numpy(a.copy()) for n, a in contiguous.items()}, file)
@@ -87,7 +110,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return strip_wrappers(safetensors.numpy.load_file(path))
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+        raise _unreadable_safetensors(path, error) from error
+
+
+def _unreadable_safetensors(path: str | Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not a readable safetensors file ({error})")
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -206,13 +206,13 @@ def test_images_without_annotations_give_the_servers_archive(micro, coco, tmp_pa
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ([], "give either --results or --checkpoint"),
-        (["--checkpoint", "c", "--results", "r"], "give either --results or --checkpoint"),
+        ([], "name what to test on"),
+        (["--checkpoint", "c", "--results", "r"], "--checkpoint does not go with --results"),
         (["--results", "r.json"], "--results needs --annotations and --metric"),
-        (["--checkpoint", "c"], "--checkpoint needs what to test on"),
+        (["--checkpoint", "c", "--config", "synthetic_tiny"], "name what to test on"),
         (["--checkpoint", "c", "--annotations", "a.json"], "needs --images"),
         (["--checkpoint", "c", "--config", "nothing"], "--config nothing"),
-        (["--checkpoint", "c", "--skeleton", "s.json"], "--skeleton does not go with --checkpoint"),
+        (["--checkpoint", "c", "--skeleton", "s.json"], "--skeleton does not go with a network"),
         (["--checkpoint", "c", "--dataset", "absent", "--split", "val"], "absent"),
     ],
 )

@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from pinet_jax.checkpoints import load_model, save_model
+from pinet_jax.checkpoints import export_model, load_model, save_model
 from pinet_jax.errors import InputError
+from pinet_jax.interop.state_dict import to_state_dict
+from pinet_jax.interop.weight_files import write_arrays
 from pinet_jax.models import graphs
 from pinet_jax.models.config import MICRO, PINetConfig, RefinementConfig
 from pinet_jax.models.config_json import config_from_json, config_to_json
@@ -39,6 +41,30 @@ def test_a_checkpoint_gives_back_its_config_and_variables(checkpoint):
 def test_configs_survive_json(config):
     content = json.loads(json.dumps(config_to_json(config)))
     assert config_from_json(content, where="test") == config
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_exported_network_is_one_file(half, tmp_path):
+    variables = init_variables(CONFIG)
+    export_model(tmp_path / "micro.safetensors", CONFIG, variables, half=half)
+    config, read = load_model(tmp_path / "micro.safetensors")
+    assert config == CONFIG
+
+    def check(read, written):
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, written.astype(np.float16) if half else written)
+
+    jax.tree.map(check, read, variables)
+
+
+def test_a_file_of_weights_alone_needs_a_config(tmp_path):
+    file = tmp_path / "weights.safetensors"
+    write_arrays(file, to_state_dict(init_variables(CONFIG)))
+    assert load_model(file, CONFIG)[0] == CONFIG
+    with pytest.raises(InputError, match=r"weights\.safetensors: does not say what network it is"):
+        load_model(file)
+    with pytest.raises(InputError, match=r"weights\.safetensors: does not fit the network"):
+        load_model(file, PINetConfig(COCO_17, backbone=MICRO))
 
 
 def test_nothing_is_overwritten(checkpoint):

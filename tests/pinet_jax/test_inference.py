@@ -173,6 +173,14 @@ def test_poses_without_fusion_are_candidates_and_fewer():
     assert (fused.scores >= stages["final"].scores - 1e-6).all()
 
 
+def test_without_refinement_coarse_poses_are_fused():
+    picture = images((70, 90))
+    stages = micro(refinement=False).predict_stages(picture)[0]
+    coarse = micro().predict_stages(picture)[0]["coarse"].keypoints
+    np.testing.assert_array_equal(stages["refined"].keypoints, stages["coarse"].keypoints)
+    np.testing.assert_allclose(stages["refined"].keypoints, coarse, rtol=1e-5, atol=1e-2)
+
+
 def test_poses_come_best_first_before_fusion():
     scores = micro(fusion=False).predict(images((70, 90))[0]).scores
     assert (np.diff(scores) <= 0).all()

@@ -1,0 +1,49 @@
+"""Which network a command tests, and how: what the flags --checkpoint and --config mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.configs import load_config
+from experiments.configs.base import ExperimentConfig
+from pinet_jax.inference import InferenceConfig
+from pinet_jax.pretrained import SYNTHETIC_TINY
+
+
+class ChosenNetwork(NamedTuple):
+    """A network before it is read.
+
+    Attributes:
+        checkpoint: where it is.
+        experiment: the one that was named; the checkpoint must hold its network.
+        inference: how to test it, unless other flags say otherwise.
+        trained_on: for the reader of figures.
+    """
+
+    checkpoint: Path
+    experiment: ExperimentConfig | None
+    inference: InferenceConfig
+    trained_on: str
+
+
+def choose_network(checkpoint: Path | None, config: str | None) -> ChosenNetwork:
+    """The named network; without a name, the one in the package, which is then said.
+
+    Raises:
+        UsageError: there is no such config.
+    """
+    experiment = None if config is None else load_config(config)
+    if checkpoint is not None and experiment is None:
+        return ChosenNetwork(checkpoint, None, InferenceConfig(), "not stated; name its --config")
+    if checkpoint is None:
+        print(
+            "no --checkpoint: this is the small network that comes with the package, trained on "
+            "rendered crowds alone; for photographs, `convert` the released weights or `train`"
+        )
+        checkpoint = SYNTHETIC_TINY
+    # Even without --config the package's network is tested as it was trained.
+    known = experiment or load_config("synthetic_tiny")
+    data = f"{known.data.dataset} {known.data.train_split}"
+    trained_on = data if known.synthetic is None else "rendered crowds"
+    return ChosenNetwork(checkpoint, experiment, known.inference, trained_on)
