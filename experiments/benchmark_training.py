@@ -19,6 +19,7 @@ import tyro
 
 from experiments.timing import time_in_turns
 from experiments.yardstick import timm_backbone
+from pinet_jax.freed_memory import keep_freed_memory
 from pinet_jax.inference import cpu_compiler_options
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.initialization import init_variables
@@ -56,6 +57,7 @@ def main(
         memory_only: only compile, also for more than this machine could run.
         yardstick: also time the backbone, forward and backward, in JAX and in timm.
     """
+    keep_freed_memory()  # as the command `train` does
     for batch_size in batch_sizes:
         config = TrainingConfig(batch_size=batch_size, bfloat16=bfloat16, remat=remat)
         print(f"train step, W32, {size} x {size}, batch {batch_size}: ", end="", flush=True)

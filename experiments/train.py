@@ -28,6 +28,7 @@ from pinet_jax.checkpoints import TrainingCheckpoints
 from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
+from pinet_jax.freed_memory import keep_freed_memory
 from pinet_jax.interop.state_dict import replace_backbone
 from pinet_jax.interop.weight_files import read_arrays
 from pinet_jax.models.initialization import init_variables
@@ -73,6 +74,7 @@ def main(
     if distributed:
         jax.distributed.initialize()
     use_user_cache()
+    keep_freed_memory()
     with contextlib.suppress(Stopped):
         train(experiment, workdir, init_backbone=init_backbone)
 

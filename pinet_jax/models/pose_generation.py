@@ -40,8 +40,9 @@ class PoseGeneration(nn.Module):
         features = at_least_float32(features)  # offsets of hundreds of pixels need the mantissa
 
         def head(channels: int, name: str) -> jax.Array:
-            options = {"dtype": features.dtype, "conv_general_dilated": multiply}
-            return nn.Conv(channels, (1, 1), name=name, **options)(features)
+            dtype = features.dtype
+            conv = nn.Conv(channels, (1, 1), dtype=dtype, conv_general_dilated=multiply, name=name)
+            return conv(features)
 
         return Maps(
             heatmap=head(self.num_keypoints, "heatmap_head"),
