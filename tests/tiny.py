@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from experiments.configs.base import ExperimentConfig, LoopConfig, SyntheticConfig
 from pinet_jax.inference import InferenceConfig
 from pinet_jax.models.config import HRNetConfig, PINetConfig, RefinementConfig
+from pinet_jax.models.initialization import init_variables
+from pinet_jax.models.pinet import Variables
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.training import TrainingConfig
 
@@ -28,6 +31,18 @@ def experiment(**training) -> ExperimentConfig:
         training=TrainingConfig(**{"batch_size": 4, "epochs": 2} | training),
         loop=LoopConfig(log_every=1, save_every=1, evaluate_every=0),
     )
+
+
+def lively_variables(config: PINetConfig) -> Variables:
+    """Of a network that is random enough to find something everywhere."""
+    rng = np.random.default_rng(0)
+
+    def enlarged(leaf):
+        if leaf.ndim < 4:
+            return leaf
+        return (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype("f4")
+
+    return jax.tree.map(enlarged, init_variables(config))
 
 
 def with_loop(config: ExperimentConfig, **loop) -> ExperimentConfig:

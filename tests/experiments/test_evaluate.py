@@ -3,7 +3,6 @@
 import json
 import sys
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,10 +13,10 @@ from experiments.scoring import Scoring
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
 from pinet_jax.models.config import MICRO, PINetConfig
-from pinet_jax.models.initialization import init_variables
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.conftest import shared_data
 from tests.pinet_jax.evaluation.crowds import make_crowd
+from tests.tiny import lively_variables
 
 
 @pytest.fixture
@@ -125,17 +124,10 @@ def test_nothing_is_written_for_refused_results(files):
 
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory):
-    """A checkpoint of a micro network that is random enough to find something everywhere."""
+    """A checkpoint of a micro network."""
     config = PINetConfig(backbone=MICRO)
-    rng = np.random.default_rng(0)
-
-    def enlarged(leaf):
-        if leaf.ndim < 4:
-            return leaf
-        return (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype("f4")
-
     path = tmp_path_factory.mktemp("model") / "micro"
-    save_model(path, config, jax.tree.map(enlarged, init_variables(config)))
+    save_model(path, config, lively_variables(config))
     return path
 
 

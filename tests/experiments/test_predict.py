@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import cv2
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,10 +18,10 @@ from pinet_jax.errors import InputError
 from pinet_jax.images import read_image
 from pinet_jax.inference import InferenceConfig, Poses, Predictor
 from pinet_jax.models.config import MICRO, PINetConfig
-from pinet_jax.models.initialization import init_variables
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.visualization import person_color
 from tests.conftest import ROOT, golden, shared_data
+from tests.tiny import lively_variables
 from tests.weights_rule import state_dict
 
 RED = (200, 30, 30)
@@ -260,16 +259,9 @@ def test_a_failure_to_draw_is_not_silent(tmp_path):
 
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory):
-    """A checkpoint of a micro network that is random enough to find something everywhere."""
+    """A checkpoint of a micro network, its config and variables."""
     config = PINetConfig(backbone=MICRO, refinement=None)
-    rng = np.random.default_rng(0)
-
-    def enlarged(leaf):
-        if leaf.ndim < 4:
-            return leaf
-        return (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype("f4")
-
-    variables = jax.tree.map(enlarged, init_variables(config))
+    variables = lively_variables(config)
     path = tmp_path_factory.mktemp("model") / "micro"
     save_model(path, config, variables)
     return path, config, variables
