@@ -6,10 +6,13 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import logging
 import math
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,8 +78,27 @@ def main(
         jax.distributed.initialize()
     use_user_cache()
     keep_freed_memory()
+    _hush_checkpoints()
     with contextlib.suppress(Stopped):
         train(experiment, workdir, init_backbone=init_backbone)
+
+
+def _hush_checkpoints() -> None:
+    """Keeps orbax's own messages off the bar.
+
+    Whatever it cannot write comes as an exception, too, and becomes one line. Before that, each
+    array that was still to be written would print that nobody waits for it any more.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    print_other = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            print_other(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -191,7 +213,8 @@ class _Loop:
             every=self._config.loop.log_every,
             writes=self._leads,
         )
-        with contextlib.closing(self._log):
+        self._trace = _Trace(self._workdir / "profile", self._config.loop.profile, self._log.say)
+        with contextlib.closing(self._log), contextlib.closing(self._trace):
             if step and self._checkpoints.evaluation(step) is None and self._tests_at(step):
                 self._test(step, state)  # it was stopped before, or in, this test
             take_step = compile_train_step(self._training, mesh)
@@ -202,14 +225,15 @@ class _Loop:
     def _steps(self, taken: int, state: TrainState, take_step: Any, batches: Any) -> TrainState:
         waiting: tuple[int, Metrics, np.ndarray] | None = None
         for step in range(taken + 1, self._last_step + 1):
-            with self._trace(step):
-                batch, image_ids = next(batches)
-                # Nothing may go to the device or come back unasked: the device would wait for it.
-                with jax.transfer_guard("disallow"):
-                    state, metrics = take_step(state, batch)
-                if waiting is not None:
-                    self._note(*waiting)  # the step before, while the device is busy with this one
-                waiting = step, metrics, image_ids
+            self._trace.before(step)
+            batch, image_ids = next(batches)
+            # Nothing may go to the device or come back unasked: the device would wait for it.
+            with jax.transfer_guard("disallow"):
+                state, metrics = take_step(state, batch)
+            if waiting is not None:
+                self._note(*waiting)  # the step before, while the device is busy with this one
+            waiting = step, metrics, image_ids
+            self._trace.after(step, metrics)
             stops = self._stops(step)
             if stops or self._saves_at(step) or self._tests_at(step):
                 self._note(*waiting)  # a state that has gone wrong is never saved
@@ -291,16 +315,33 @@ class _Loop:
         before, now = self._epoch(step - 1) // every, self._epoch(step) // every
         return now > before or step == self._last_step
 
-    @contextlib.contextmanager
-    def _trace(self, step: int) -> Iterator[None]:
-        """Writes a trace for TensorBoard's profiler while the config's steps run."""
-        first, last = self._config.loop.profile or (0, 0)
-        if step == first:
-            jax.profiler.start_trace(str(self._workdir / "profile"))
-        yield
-        if step == last and first:
+
+class _Trace:
+    """The trace for TensorBoard's profiler, of the steps that the config names."""
+
+    def __init__(self, folder: Path, steps: tuple[int, int] | None, say: Callable[[str], None]):
+        self._folder, self._say = folder, say
+        self._first, self._last = steps or (0, -1)
+        self._running = False
+
+    def before(self, step: int) -> None:
+        """Begins at the first step, or at a later one if the training goes on from there."""
+        if self._first <= step <= self._last and not self._running:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+
+    def after(self, step: int, results: Any) -> None:
+        """Ends at the last step, when the device is done with it."""
+        if step == self._last and self._running:
+            jax.block_until_ready(results)
+            self.close()
+
+    def close(self) -> None:
+        """Writes what there is, if that has not been done."""
+        if self._running:
+            self._running = False
             jax.profiler.stop_trace()
-            self._log.say(f"{self._workdir / 'profile'}: the trace of steps {first} to {last}")
+            self._say(f"{self._folder}: the trace is written, for TensorBoard's profiler")
 
 
 def _steps_per_epoch(config: ExperimentConfig, data: TrainingData) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,26 +39,34 @@ class TrainingLog:
         self._file = _reopen(workdir / "metrics.jsonl", step) if writes else None
         self._board = _tensorboard(workdir / "tensorboard", step) if writes else None
         self._bar = tqdm(
-            total=last_step, initial=step, desc="train", unit="step", disable=not writes
+            total=last_step,
+            initial=step,
+            disable=not writes,
+            bar_format="{percentage:3.0f}% {bar:10} {n_fmt}/{total_fmt}, {remaining} left{postfix}",
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file is read now and then
         )
         self._window: list[Mapping[str, float]] = []
-        self._since = time.perf_counter()
+        self._timed = 0  # the steps since ...
+        self._since: float | None = None
 
     def step(self, step: int, epoch: float, metrics: Mapping[str, float]) -> None:
         """Notes one step; a line is written when enough of them have come together."""
+        now = time.perf_counter()
+        if self._since is None:  # what went before was compilation or a test above all
+            self._since = now
+            self._bar.unpause()
+        else:
+            self._timed += 1
         self._window.append(metrics)
         self._bar.update()
         if step % self._every:
             return
-        now = time.perf_counter()
-        speed = len(self._window) * self._batch_size / (now - self._since)
+        speed = self._timed * self._batch_size / (now - self._since) if self._timed else None
         means = {key: float(np.mean([m[key] for m in self._window])) for key in metrics}
-        self._bar.set_postfix_str(
-            f"{speed:.1f} images/s, "
-            + ", ".join(f"{key} {value:.3g}" for key, value in means.items())
-        )
+        self._bar.set_postfix_str(_summary(speed, means), refresh=False)
         self.write(step, epoch, {**means, "images_per_second": speed})
-        self._window, self._since = [], now
+        self._window, self._timed, self._since = [], 0, now
 
     def write(self, step: int, epoch: float, figures: Mapping[str, float | None]) -> None:
         """Writes one line."""
@@ -76,9 +85,8 @@ class TrainingLog:
             tqdm.write(text)
 
     def pause(self) -> None:
-        """Takes what comes now out of the speed: it is no training."""
-        self._bar.refresh()
-        self._window, self._since = [], time.perf_counter()
+        """Takes what comes until the next step is done out of the speed and the time left."""
+        self._timed, self._since = 0, None
 
     def close(self) -> None:
         """Closes bar and files."""
@@ -87,6 +95,15 @@ class TrainingLog:
             self._file.close()
         if self._board is not None:
             self._board.close()
+
+
+def _summary(speed: float | None, means: Mapping[str, float]) -> str:
+    """What goes behind the bar, the most important first: narrow terminals cut off the end."""
+    first, last = ("loss", "learning_rate"), ("gradient_norm",)
+    order = [*first, *(key for key in means if key not in first + last), *last]
+    names = {"learning_rate": "lr", "gradient_norm": "gradient"}
+    figures = [f"{names.get(key, key)} {means[key]:.3g}" for key in order if key in means]
+    return ", ".join(([f"{speed:.1f} images/s"] if speed else []) + figures)
 
 
 def _reopen(path: Path, step: int) -> Any:
@@ -102,9 +119,10 @@ def _reopen(path: Path, step: int) -> Any:
 
 
 def _tensorboard(folder: Path, step: int) -> Any:
-    """A writer of TensorBoard's, if that is installed."""
+    """A writer of TensorBoard's events, if there is one; its plots drop what is after `step`."""
     try:
-        from tensorboard.summary import Writer
+        from tensorboardX import SummaryWriter
     except ImportError:
         return None
-    return Writer(str(folder / f"from_step_{step:07d}"))
+    suffix = f".from_step_{step:07d}"
+    return SummaryWriter(str(folder), purge_step=step + 1, filename_suffix=suffix)

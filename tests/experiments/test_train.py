@@ -145,9 +145,11 @@ def test_it_goes_on_with_another_number_of_devices(whole, tmp_path):
     assert len(state.step.sharding.device_set) == 2
 
 
-def test_evaluation_in_between(tmp_path):
-    config = with_loop(CONFIG, evaluate_every=1, pictures=1)
+def test_evaluation_in_between_and_a_trace(tmp_path, capsys):
+    config = with_loop(CONFIG, evaluate_every=1, pictures=1, profile=(2, 3))
     run(tmp_path, config)
+    assert [path.suffix for path in (tmp_path / "profile").rglob("*.xplane.pb")]
+    assert "profile: the trace is written" in capsys.readouterr().out
     tested = [line for line in lines(tmp_path) if "AP" in line]
     assert [line["step"] for line in tested] == [2, 4]
     assert 0 <= tested[0]["AP"] <= 1
