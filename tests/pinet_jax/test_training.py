@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +27,20 @@ from tests.tiny import MODEL, batch
 CONFIG = TrainingConfig(batch_size=8)
 
 
-def run(config, devices, data, count=2, model=MODEL):
-    """The state after some steps, and the metrics of each."""
+def compiled(config, devices, model=MODEL):
+    """The step's program, the first state, and where both belong."""
     training = Training.make(model, config, steps_per_epoch=10)
     mesh = make_mesh(jax.devices()[:devices])
-    state = jax.device_put(training.init_state(init_variables(model)), replicated(mesh))
-    step = compile_train_step(training, mesh)
+    state = training.init_state(init_variables(model))
+    program = compile_train_step(training, mesh).lower(state, batch(8)).compile()
+    return program, jax.device_put(state, replicated(mesh)), mesh
+
+
+def run(program, state, mesh, count=2):
+    """The state after some steps, and the metrics of each."""
     curve = []
     for _ in range(count):
-        state, metrics = step(state, jax.device_put(data, split_by_image(mesh)))
+        state, metrics = program(state, jax.device_put(batch(8), split_by_image(mesh)))
         curve.append(jax.device_get(metrics))
     return jax.device_get(state), curve
 
@@ -42,7 +48,12 @@ def run(config, devices, data, count=2, model=MODEL):
 @pytest.fixture(scope="module")
 def alone():
     """On one device."""
-    return run(CONFIG, 1, batch(8))
+    return run(*compiled(CONFIG, 1))
+
+
+@pytest.fixture(scope="module")
+def on_eight():
+    return compiled(CONFIG, 8)
 
 
 def assert_close(ours, expected, rtol=1e-4, atol=1e-5):
@@ -51,8 +62,8 @@ def assert_close(ours, expected, rtol=1e-4, atol=1e-5):
     )
 
 
-def test_eight_devices_equal_one(alone):
-    state, curve = run(CONFIG, 8, batch(8))
+def test_eight_devices_equal_one(on_eight, alone):
+    state, curve = run(*on_eight)
     assert_close(curve, alone[1], rtol=2e-4)
     # Adam's first steps follow the gradients' signs, which rounding decides where one is zero:
     # steps of the rate's size, 0.001.
@@ -62,33 +73,29 @@ def test_eight_devices_equal_one(alone):
     assert_close(state.batch_stats, alone[0].batch_stats, rtol=1e-3, atol=1e-4)
 
 
-def test_every_device_keeps_its_images_to_itself():
+def test_every_device_keeps_its_images_to_itself(on_eight):
     """Between devices go gradients and statistics, never images or maps."""
-    training, mesh = Training.make(MODEL, CONFIG, 10), make_mesh()
-    state = jax.eval_shape(training.init_state, init_variables(MODEL))
-    program = compile_train_step(training, mesh).lower(state, batch(8)).compile().as_text()
+    program = on_eight[0].as_text()
     assert "all-reduce" in program
     for exchange in ("all-gather", "all-to-all", "collective-permute"):
         assert f"{exchange}(" not in program and f"{exchange}-start(" not in program
 
 
 def test_rematerialisation_changes_nothing(alone):
-    _, curve = run(dataclasses.replace(CONFIG, remat=True), 1, batch(8))
+    _, curve = run(*compiled(dataclasses.replace(CONFIG, remat=True), 1))
     assert_close(curve, alone[1], rtol=1e-3)
 
 
 def test_accumulation_is_the_mean_of_the_parts():
     config = dataclasses.replace(CONFIG, accumulate=2)
     data = batch(8)
-    state, (metrics,) = run(config, 1, data, count=1)
+    state, (metrics,) = run(*compiled(config, 1), count=1)
 
     training = Training.make(MODEL, CONFIG, 10)
     start = training.init_state(init_variables(MODEL))
     stats, total, losses = start.batch_stats, None, []
+    gradient = jax.jit(jax.grad(partial(compute_losses, training), has_aux=True))
     for part in ({k: v[i::2] for k, v in data.items()} for i in range(2)):
-        gradient = jax.jit(
-            jax.grad(lambda p, s, b: compute_losses(training, p, s, b), has_aux=True)
-        )
         gradients, (stats, single) = gradient(start.params, stats, part)
         losses.append(float(single["loss"]))
         total = gradients if total is None else jax.tree.map(jnp.add, total, gradients)
@@ -105,7 +112,7 @@ def test_clipping_average_and_half_precision():
         ema_decay=0.5,
         bfloat16=True,
     )
-    state, curve = run(config, 1, batch(8), count=1)
+    state, curve = run(*compiled(config, 1), count=1)
     assert np.isfinite(curve[0]["loss"]) and curve[0]["gradient_norm"] > 1e-3
     clipped = float(optax.tree.norm(state.opt_state[1][0].mu)) * 10
     np.testing.assert_allclose(clipped, 1e-3, rtol=1e-3)
@@ -120,7 +127,7 @@ def test_clipping_average_and_half_precision():
 
 def test_no_refinement_no_refinement_loss():
     model = dataclasses.replace(MODEL, refinement=None, partition="center")
-    _, (metrics,) = run(CONFIG, 1, batch(8), count=1, model=model)
+    _, (metrics,) = run(*compiled(CONFIG, 1, model), count=1)
     assert "refinement" not in metrics
     np.testing.assert_allclose(metrics["loss"], metrics["point"] + metrics["offset"], rtol=1e-6)
 
