@@ -253,14 +253,14 @@ class _Loop:
         values = {key: float(value) for key, value in jax.device_get(metrics).items()}
         wrong = [key for key, value in values.items() if not math.isfinite(value)]
         if wrong:
-            saved = "none was saved"
+            saved = "no checkpoint was saved before"
             if self._saved is not None:
                 self._checkpoints.wait()
-                saved = f"it is {self._checkpoints.folder / str(self._saved)}"
+                saved = f"the last good checkpoint is {self._checkpoints.folder / str(self._saved)}"
             raise InputError(
                 f"step {step}: {wrong[0]} is {values[wrong[0]]}; the batch's image ids are "
-                f"{image_ids.tolist()}; of the last good checkpoint: {saved}; try a lower "
-                "learning rate or training.optimizer.gradient_clip"
+                f"{image_ids.tolist()}; {saved}; try a lower --training.optimizer.learning-rate, "
+                "or --training.optimizer.gradient-clip"
             )
         self._log.step(step, self._epoch(step), values)
 
