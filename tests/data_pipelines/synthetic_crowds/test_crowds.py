@@ -158,7 +158,7 @@ def test_outside_the_picture_nothing_is_labelled():
 
 @pytest.fixture(scope="module")
 def traced() -> jax.stages.Traced:
-    """Of four images, as `synthesize` makes them: its tests find the program compiled."""
+    """Of four images; traced once, since that alone takes seconds."""
     program = jax.jit(partial(crowds, config=CONFIG, skeleton=COCO_17))
     return program.trace(jax.random.key(3), jnp.arange(4))
 
