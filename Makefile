@@ -11,20 +11,22 @@ $(VENV): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,test,torch]'
 	touch $(VENV)
 
-# A short training on rendered crowds, its figures and pictures; everything goes into $(RUN).
+# Rendered crowds, a short training, and the network that comes with the package beside it; figures,
+# pictures and the page with both go into $(RUN).
+CROWDS := --annotations $(RUN)/crowds/annotations/person_keypoints_val.json --images $(RUN)/crowds/val
 quickstart: $(VENV)
 	rm -rf $(RUN)
-	$(BIN)/pinet-jax synthesize --out $(RUN)/crowds --split val --seed 1 --images 50 \
-	  --people 1 3 --overlap 0.2 --size 128
+	$(BIN)/pinet-jax synthesize --out $(RUN)/crowds --split val --seed 1 --images 100 --size 192
 	$(BIN)/pinet-jax train --config synthetic_tiny --workdir $(RUN)/training \
-	  --training.epochs 3 --loop.evaluate-every 0
-	$(BIN)/pinet-jax evaluate --checkpoint $(RUN)/training --config synthetic_tiny \
-	  --metric coco --input-size 128 \
-	  --annotations $(RUN)/crowds/annotations/person_keypoints_val.json \
-	  --images $(RUN)/crowds/val --out $(RUN)/metrics.json --report $(RUN)/report.html
-	$(BIN)/pinet-jax predict $(RUN)/crowds/val --checkpoint $(RUN)/training \
-	  --input-size 128 --out $(RUN)/poses
-	@echo "The page to look at: $(RUN)/report.html"
+	  --training.epochs 1.5 --loop.evaluate-every 0
+	@echo "The short training's network, on crowds that it has never seen:"
+	$(BIN)/pinet-jax evaluate --checkpoint $(RUN)/training --config synthetic_tiny $(CROWDS) \
+	  --out $(RUN)/short.json
+	@echo "The package's network, on the same crowds, compared with it:"
+	$(BIN)/pinet-jax evaluate $(CROWDS) --compare $(RUN)/short.results.json \
+	  --out $(RUN)/shipped.json --report $(RUN)/report.html
+	$(BIN)/pinet-jax predict $(RUN)/crowds/val --out $(RUN)/poses
+	@echo "The page to look at: $(RUN)/report.html; drawn poses: $(RUN)/poses"
 
 lint: $(VENV)
 	$(BIN)/ruff check .
