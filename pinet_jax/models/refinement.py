@@ -133,8 +133,9 @@ class GraphMixing(nn.Module):
         weight = self.param("weight", nn.initializers.zeros_init(), (width, width), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (width,), jnp.float32)
         nodes = materialized(nodes @ weight.astype(nodes.dtype))
-        mix = "kl,bnlc->bnkc" if adjacency.ndim == 2 else "bnkl,bnlc->bnkc"
-        nodes = materialized(jnp.einsum(mix, adjacency, nodes))
+        # A small product for every pose: a single large one would transpose all nodes, and back.
+        adjacency = jnp.broadcast_to(adjacency, (*nodes.shape[:2], *adjacency.shape[-2:]))
+        nodes = materialized(adjacency @ nodes)
         return nodes + bias.astype(nodes.dtype)[None, None, None]
 
 
