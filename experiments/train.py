@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from jax.experimental import multihost_utils
@@ -164,6 +165,8 @@ def train(
     """
     mesh = make_mesh(devices)
     check_batch_size(config.training, mesh.size)
+    if jax.process_count() > 1:
+        _connect(mesh)
     data = open_training_data(config)
     training = Training.make(config.model, config.training, _steps_per_epoch(config, data))
     _note_config(config, workdir)
@@ -342,6 +345,17 @@ class _Trace:
             self._running = False
             jax.profiler.stop_trace()
             self._say(f"{self._folder}: the trace is written, for TensorBoard's profiler")
+
+
+def _connect(mesh: jax.sharding.Mesh) -> None:
+    """Lets all devices exchange something while no process is busy.
+
+    CPUs connect at their first exchange, and give up on a process that compiles, or renders the
+    test set, for more than half a minute; once connected they wait.
+    """
+    ones = np.ones(len(mesh.local_devices), np.float32)
+    shared = jax.make_array_from_process_local_data(split_by_image(mesh), ones)
+    jax.block_until_ready(jax.jit(jnp.sum)(shared))
 
 
 def _steps_per_epoch(config: ExperimentConfig, data: TrainingData) -> float:

@@ -78,12 +78,14 @@ def load_model(
         with ocp.Checkpointer(_handler()) as checkpointer:
             items = ocp.args.Composite(config=ocp.args.JsonRestore())
             stored = checkpointer.restore(path, args=items)["config"]
+            shapes = checkpointer.metadata(path).item_metadata["model"].tree
             if config is None:
                 config = config_from_json(stored, where=str(path))
             else:  # tracing a network takes seconds: only where there is something to compare
-                shapes = checkpointer.metadata(path).item_metadata["model"].tree
                 _check_same_network(path, abstract_variables(config), shapes)
-            items = ocp.args.Composite(model=ocp.args.StandardRestore())
+            # Asked for as NumPy's: the devices it was written from may not be here.
+            arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+            items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
             return config, checkpointer.restore(path, args=items)["model"]
     except InputError:
         raise
