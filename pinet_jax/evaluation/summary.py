@@ -268,11 +268,11 @@ def to_text(summary: Summary, differences: Mapping[str, Difference] | None = Non
     if differences is not None:
         lines += [
             "",
-            f"{'compared':<13}{'this':>6}{'other':>7}{'diff':>7}   95% interval  better in",
+            f"{'compared':<13}{'this':>6}{'other':>7}{'diff':>7}   {'95% interval':<18}better in",
         ]
         lines += [
             f"{key:<13}{percent(d.first):>6}{percent(d.second):>7}{100 * d.difference:>+7.1f}"
-            f"   {_span(d.interval, signed=True):<14}{100 * d.first_better:.0f}% of resamples"
+            f"   {_span(d.interval, signed=True):<18}{100 * d.first_better:.0f}% of resamples"
             for key, d in differences.items()
         ]
     return "\n".join(lines)
