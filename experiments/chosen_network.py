@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
@@ -17,7 +18,7 @@ class ChosenNetwork(NamedTuple):
     Attributes:
         checkpoint: where it is.
         experiment: the one that was named; the checkpoint must hold its network.
-        inference: how to test it, unless other flags say otherwise.
+        inference: how to test it.
         trained_on: for the reader of figures.
     """
 
@@ -27,15 +28,26 @@ class ChosenNetwork(NamedTuple):
     trained_on: str
 
 
-def choose_network(checkpoint: Path | None, config: str | None) -> ChosenNetwork:
+def choose_network(
+    checkpoint: Path | None, config: str | None, *, input_size: int | None = None, **flags: Any
+) -> ChosenNetwork:
     """The named network; without a name, the one in the package, which is then said.
 
+    Args:
+        checkpoint: where it is.
+        config: of its experiment.
+        input_size: takes the place of the experiment's.
+        **flags: likewise of other fields of its `InferenceConfig`.
+
     Raises:
-        UsageError: there is no such config.
+        UsageError: there is no such config, or no input fits the flags.
     """
     experiment = None if config is None else load_config(config)
+    if input_size is not None:
+        flags["input_size"] = input_size
     if checkpoint is not None and experiment is None:
-        return ChosenNetwork(checkpoint, None, InferenceConfig(), "not stated; name its --config")
+        inference = InferenceConfig(**flags)
+        return ChosenNetwork(checkpoint, None, inference, "not stated; name its --config")
     if checkpoint is None:
         print(
             "no --checkpoint: this is the small network that comes with the package, trained on "
@@ -46,4 +58,5 @@ def choose_network(checkpoint: Path | None, config: str | None) -> ChosenNetwork
     known = experiment or load_config("synthetic_tiny")
     data = f"{known.data.dataset} {known.data.train_split}"
     trained_on = data if known.synthetic is None else "rendered crowds"
-    return ChosenNetwork(checkpoint, experiment, known.inference, trained_on)
+    inference = dataclasses.replace(known.inference, **flags)
+    return ChosenNetwork(checkpoint, experiment, inference, trained_on)

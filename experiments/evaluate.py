@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # scoring a file waits for neither JAX nor the reader of reco
     from experiments.chosen_network import ChosenNetwork
     from experiments.configs.base import ExperimentConfig
     from experiments.split_prediction import ImageSet, Timing
-    from pinet_jax.inference import InferenceConfig, Predictor
+    from pinet_jax.inference import Predictor
 
 # The paper's tables by experiment, fractions.
 PAPER: dict[str, dict[str, float]] = {
@@ -112,19 +112,19 @@ def main(
         _join_processes()
     from experiments.chosen_network import choose_network
 
-    network = choose_network(checkpoint, config)
+    network = choose_network(
+        checkpoint,
+        config,
+        input_size=input_size,
+        scales=scales,
+        flip=flip,
+        refinement=refinement,
+        fusion=fusion,
+    )
     test = _CheckpointTest(
         network,
         config,
         open_test_set(annotations, images, dataset, split, data_dir, network.experiment),
-        dataclasses.replace(
-            network.inference,
-            input_size=network.inference.input_size if input_size is None else input_size,
-            scales=scales,
-            flip=flip,
-            refinement=refinement,
-            fusion=fusion,
-        ),
         _checked_batch_size(batch_size),
     )
     _run_checkpoint(test, metric, submission, out, scoring)
@@ -248,12 +248,11 @@ class _CheckpointTest:
     network: ChosenNetwork
     config: str | None
     on: EvaluationSet
-    inference: InferenceConfig
     batch_size: int
 
     def sizes(self) -> dict[str, int]:
         """What the predictor's programs are compiled for."""
-        return {"input_size": self.inference.input_size, "batch_size": self.batch_size}
+        return {"input_size": self.network.inference.input_size, "batch_size": self.batch_size}
 
     def identity(self) -> dict[str, Any]:
         """What decides the poses: a killed run's are taken up only by the same test."""
@@ -261,7 +260,7 @@ class _CheckpointTest:
             "checkpoint": str(self.network.checkpoint.resolve()),
             "written": self.network.checkpoint.stat().st_mtime_ns,
             "annotations": str(self.on.annotations.resolve()),
-            "inference": dataclasses.asdict(self.inference),
+            "inference": dataclasses.asdict(self.network.inference),
         }
 
 
@@ -289,7 +288,7 @@ def _run_checkpoint(
         read_annotations(test.on.annotations, metric, model.skeleton) if test.on.annotated else None
     )
     category_id = dataset["categories"][0]["id"] if dataset else 1
-    predictor = Predictor(model, variables, test.inference, jax.local_devices())
+    predictor = Predictor(model, variables, test.network.inference, jax.local_devices())
     stem = out.with_suffix("")
     found = split_prediction.predict_together(
         test.on.images, predictor, stem, test.identity(), category_id=category_id, **test.sizes()
@@ -312,7 +311,7 @@ def _source(test: _CheckpointTest, metric: Metric, predictor: Predictor, timing:
     return Source(
         title=f"PINet on {test.on.name}",
         protocol=_protocol(test, metric),
-        layer="fused" if test.inference.fusion else "result",
+        layer="fused" if test.network.inference.fusion else "result",
         read_image=lambda entry: images.read(images.ids.index(entry["id"])),
         stages=lambda image_ids: predict_stages(images, image_ids, predictor, **test.sizes()),
         speed=_speed(timing, test.batch_size),
@@ -343,11 +342,11 @@ def _protocol(test: _CheckpointTest, metric: Metric) -> dict[str, str]:
         "trained on": test.network.trained_on,
         "tested on": f"{test.on.name}, {len(test.on.images.ids)} images",
         "ground-truth boxes": "none",
-        "input": f"short side {test.inference.input_size}",
-        "scales": ", ".join(f"{scale:g}" for scale in test.inference.scales),
-        "flip": "yes" if test.inference.flip else "no",
-        "pose refinement": "yes" if test.inference.refinement else "no",
-        "pose fusion": "yes" if test.inference.fusion else "no",
+        "input": f"short side {test.network.inference.input_size}",
+        "scales": ", ".join(f"{scale:g}" for scale in test.network.inference.scales),
+        "flip": "yes" if test.network.inference.flip else "no",
+        "pose refinement": "yes" if test.network.inference.refinement else "no",
+        "pose fusion": "yes" if test.network.inference.fusion else "no",
         "metric": rules[metric],
     }
 

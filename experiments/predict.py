@@ -80,10 +80,10 @@ def main(
     """
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
-    network = choose_network(checkpoint, config)
-    inference = dataclasses.replace(
-        network.inference,
-        input_size=network.inference.input_size if input_size is None else input_size,
+    network = choose_network(
+        checkpoint,
+        config,
+        input_size=input_size,
         scales=scales,
         flip=flip,
         refinement=refinement,
@@ -91,12 +91,12 @@ def main(
     )
     use_user_cache()
 
-    tasks, failures = plan(images, out, inference.input_size)
+    tasks, failures = plan(images, out, network.inference.input_size)
     if tasks:
         expected = None if network.experiment is None else network.experiment.model
         model_config, variables = load_model(network.checkpoint, expected)
         devices = jax.local_devices()[: len(tasks)]
-        predictor = Predictor(model_config, variables, inference, devices)
+        predictor = Predictor(model_config, variables, network.inference, devices)
         failures += predict_tasks(
             tasks,
             predictor,
