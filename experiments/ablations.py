@@ -20,8 +20,7 @@ from experiments import evaluate, synthesize
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
 from experiments.scoring import Scoring
-from experiments.train import Stopped, train
-from pinet_jax.compilation_cache import use_user_cache
+from experiments.train import Stopped, prepare_process, train
 from pinet_jax.errors import UsageError
 from pinet_jax.files import write_whole
 
@@ -54,7 +53,7 @@ def main(
     epochs: float = 10,
     seeds: tuple[int, ...] = (0, 1, 2),
     test_images: int = 500,
-    test_seed: int = 1,
+    test_seed: int = 1000,
 ) -> None:
     """Trains and tests every row of the paper's Table 1, each with several seeds.
 
@@ -66,12 +65,14 @@ def main(
         epochs: of every training: the same budget for all.
         seeds: of the trainings.
         test_images: crowds that all are tested on.
-        test_seed: of those crowds.
+        test_seed: of those crowds; none of `seeds`, whose crowds are trained on.
     """
     base = load_config(config)
     if base.synthetic is None:
         raise UsageError(f"--config {config}: is not trained on rendered crowds")
-    use_user_cache()
+    if test_seed in seeds:
+        raise UsageError(f"--test-seed {test_seed}: is one of --seeds, whose crowds are trained on")
+    prepare_process()
     test_set = _test_set(base, out / "crowds", test_images, test_seed)
     runs: dict[str, list[dict[str, Any]]] = {}
     with contextlib.suppress(Stopped):
@@ -118,9 +119,10 @@ def _run(
     row: str, experiment: ExperimentConfig, seed: int, test_set: _TestSet, out: Path
 ) -> dict[str, Any]:
     """The figures of one row and seed."""
-    figures = out / "figures" / f"{row}_seed{seed}.json"
+    budget = f"seed{seed}_{experiment.training.epochs:g}epochs"
+    figures = out / "figures" / f"{row}_{budget}.json"
     if not figures.is_file():
-        workdir = out / "trained" / f"{_network_name(experiment)}_seed{seed}"
+        workdir = out / "trained" / f"{_network_name(experiment)}_{budget}"
         train(experiment, workdir)
         figures.parent.mkdir(parents=True, exist_ok=True)
         evaluate.main(

@@ -28,9 +28,9 @@ from experiments.configs.flags import field_types
 from experiments.training_data import TrainingData, open_training_data
 from experiments.training_log import TrainingLog
 from experiments.validation import Validation
-from pinet_jax.checkpoints import TrainingCheckpoints
+from pinet_jax.checkpoints import TrainingCheckpoints, load_model
 from pinet_jax.compilation_cache import use_user_cache
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.files import write_whole
 from pinet_jax.freed_memory import keep_freed_memory
 from pinet_jax.interop.state_dict import replace_backbone
@@ -59,6 +59,7 @@ def main(
     experiment: ExperimentConfig,
     workdir: Path,
     init_backbone: Path | None = None,
+    init_model: Path | None = None,
     distributed: bool = False,
 ) -> None:
     """Trains, evaluates in between, keeps the best by AP.
@@ -72,16 +73,23 @@ def main(
         experiment: its fields, each of which can be given another value.
         workdir: folder of this training.
         init_backbone: a published ImageNet HRNet (.pth, .safetensors or .npz) to start from.
+        init_model: a whole network to start from: a checkpoint, a work folder, or an exported
+            .safetensors.
         distributed: this is one process of several, which find each other through SLURM, MPI,
             Kubernetes or a TPU pod.
     """
     if distributed:
         jax.distributed.initialize()
+    prepare_process()
+    with contextlib.suppress(Stopped):
+        train(experiment, workdir, init_backbone=init_backbone, init_model=init_model)
+
+
+def prepare_process() -> None:
+    """What a process that trains does first."""
     use_user_cache()
     keep_freed_memory()
     _hush_checkpoints()
-    with contextlib.suppress(Stopped):
-        train(experiment, workdir, init_backbone=init_backbone)
 
 
 def _hush_checkpoints() -> None:
@@ -111,6 +119,7 @@ def run(arguments: Sequence[str]) -> None:
         config: str,
         workdir: Path,
         init_backbone: Path | None = None,
+        init_model: Path | None = None,
         distributed: bool = False,
         experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = default,
     ) -> None:
@@ -119,6 +128,7 @@ def run(arguments: Sequence[str]) -> None:
             experiment=experiment,
             workdir=workdir,
             init_backbone=init_backbone,
+            init_model=init_model,
             distributed=distributed,
         )
 
@@ -146,6 +156,7 @@ def train(
     workdir: Path,
     *,
     init_backbone: Path | None = None,
+    init_model: Path | None = None,
     devices: list[jax.Device] | None = None,
 ) -> TrainState:
     """Trains until the config's last epoch.
@@ -154,6 +165,7 @@ def train(
         config: the experiment.
         workdir: its folder; a training that was begun there goes on.
         init_backbone: weights of the backbone to start from.
+        init_model: a checkpoint of the whole network to start from.
         devices: to train on; all of all processes by default.
 
     Returns:
@@ -163,6 +175,8 @@ def train(
         InputError: something the user can mend; also where a loss is not finite any more.
         Stopped: SIGTERM or Ctrl-C came; the state was saved.
     """
+    if init_backbone is not None and init_model is not None:
+        raise UsageError("--init-backbone and --init-model: give one of them")
     mesh = make_mesh(devices)
     check_batch_size(config.training, mesh.size)
     if jax.process_count() > 1:
@@ -173,7 +187,7 @@ def train(
     checkpoints = TrainingCheckpoints(workdir / "checkpoints", config.model, keep=config.loop.keep)
     with contextlib.closing(checkpoints):
         if checkpoints.latest_step is None:
-            state = _first_state(config, training, mesh, init_backbone)
+            state = _first_state(config, training, mesh, init_backbone, init_model)
         else:
             state = _restored_state(config, training, mesh, checkpoints)
         with _interruption() as interruption:
@@ -367,8 +381,13 @@ def _first_state(
     training: Training,
     mesh: jax.sharding.Mesh,
     init_backbone: Path | None,
+    init_model: Path | None,
 ) -> TrainState:
-    variables: Variables = init_variables(config.model, config.training.seed)
+    variables: Variables
+    if init_model is not None:
+        _, variables = load_model(init_model, config.model)
+    else:
+        variables = init_variables(config.model, config.training.seed)
     if init_backbone is not None:
         arrays = read_arrays(init_backbone)
         variables = replace_backbone(variables, arrays, config.model, where=str(init_backbone))

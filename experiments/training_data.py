@@ -21,11 +21,13 @@ from jax.sharding import Sharding
 from experiments.configs.base import ExperimentConfig
 from experiments.evaluate import EvaluationSet, open_test_set
 from pinet_jax.errors import InputError
+from pinet_jax.inference import STRIDE
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.training import DeviceBatch
 
 Batches = Iterator[tuple[DeviceBatch, np.ndarray]]  # and the image ids of this process's rows, [B]
 
+_BLOCK = 64  # batches of rendered crowds that are kept to be trained on again
 _TEST_SEED = 2**20  # added to a training's seed, so that no test image is trained on
 
 
@@ -108,10 +110,19 @@ class SyntheticCrowds:
             )
         )
 
+        mirror = jax.jit(partial(mirrored, skeleton=self._config.model.skeleton))
+        key = jax.random.key(self._config.training.seed)
+        kept: dict[int, dict[str, np.ndarray]] = {}
+
         def make(step: int) -> tuple[DeviceBatch, np.ndarray]:
-            ids = step * size + first + np.arange(share, dtype=np.int32)
-            key = jax.random.key(self._config.training.seed)
-            made = jax.device_get(render(key, jnp.asarray(ids)))
+            number, turn = crowds_of_step(step, self._synthetic.passes)
+            ids = number * size + first + np.arange(share, dtype=np.int32)
+            # After a restart they are not there, and are rendered again.
+            made = kept.pop(number, None) or jax.device_get(render(key, jnp.asarray(ids)))
+            if turn + 1 < self._synthetic.passes:
+                kept[number] = made
+            if turn % 2:
+                made = jax.device_get(mirror(made))
             sent = {
                 name: jax.make_array_from_process_local_data(sharding, array)
                 for name, array in made.items()
@@ -149,6 +160,29 @@ class SyntheticCrowds:
         shapes = [image.shape[:2] for image in pixels]
         found = ImageSet(list(range(len(pixels))), shapes, pixels.__getitem__)
         return EvaluationSet("synthetic crowds", found, annotations, annotated=True)
+
+
+def crowds_of_step(step: int, passes: int) -> tuple[int, int]:
+    """The number of the rendered batch that a step trains on, and how often it was before.
+
+    A block of batches is gone through so many times, one after the other.
+    """
+    round_, place = divmod(step, _BLOCK)
+    block, turn = divmod(round_, passes)
+    return block * _BLOCK + place, turn
+
+
+def mirrored(batch: DeviceBatch, skeleton: Skeleton) -> DeviceBatch:
+    """A training batch (see `pinet_jax.training.train_step`) with left and right exchanged."""
+    keypoints = batch["keypoints"][:, :, np.array(skeleton.mirror_permutation)]  # [B, P, K, 3]
+    x, rest = keypoints[..., :1], keypoints[..., 1:]
+    last = (batch["image"].shape[2] - 1) / STRIDE  # the last pixel's centre, on the map
+    x = jnp.where(keypoints[..., 2:] > 0, last - x, x)
+    return batch | {
+        "image": batch["image"][:, :, ::-1],
+        "keypoints": jnp.concatenate([x, rest], axis=-1),
+        "valid_mask": batch["valid_mask"][:, :, ::-1],
+    }
 
 
 def _check_keypoints(dataset: str, stored: Skeleton, wanted: Skeleton) -> None:

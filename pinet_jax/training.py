@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pinet_jax import losses
@@ -32,6 +33,8 @@ Metrics = dict[str, jax.Array]
 class OptimizerConfig:
     """Adam without weight decay, and its learning rate; as it stands, the paper's for OCHuman."""
 
+    # "muon" needs fewer images from a random start (see `make_optimizer`); the paper has Adam.
+    method: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-3
     schedule: Literal["step", "cosine"] = "step"  # cosine ends at 0
     drops: tuple[float, ...] = (90, 120)  # epochs at which "step" divides the rate by 10
@@ -127,11 +130,7 @@ class Training(NamedTuple):
         dtype = jnp.bfloat16 if config.bfloat16 else jnp.float32
         model = PINet(model_config, dtype=dtype, batch_norm=config.batch_norm, remat=config.remat)
         schedule = learning_rate(config.optimizer, config.epochs, steps_per_epoch)
-        optimizer = optax.adam(schedule)
-        if config.optimizer.gradient_clip is not None:
-            clip = optax.clip_by_global_norm(config.optimizer.gradient_clip)
-            optimizer = optax.chain(clip, optimizer)
-        return cls(model, config, schedule, optimizer)
+        return cls(model, config, schedule, make_optimizer(config.optimizer, schedule))
 
     def init_state(self, variables: Variables) -> TrainState:
         """The state before the first step; its arrays are the host's."""
@@ -142,6 +141,42 @@ class Training(NamedTuple):
             opt_state=self.optimizer.init(variables["params"]),
             average=None if self.config.ema_decay is None else dict(variables),
         )
+
+
+def make_optimizer(
+    config: OptimizerConfig, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """Adam or Muon, behind the clip.
+
+    Muon moves a hidden layer's weights by the orthogonal matrix nearest to their momentum, scaled
+    to the size of Adam's steps. What is no matrix, and what puts out results, is Adam's; both
+    look ahead as Nesterov does.
+
+    References:
+        Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024; the scale
+        from Liu et al., Muon is scalable for LLM training, 2025.
+    """
+    if config.method == "adam":
+        optimizer = optax.adam(schedule)
+    else:
+        optimizer = optax.contrib.muon(
+            schedule, consistent_rms=0.2, muon_weight_dimension_numbers=_hidden_matrices
+        )
+    if config.gradient_clip is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(config.gradient_clip), optimizer)
+
+
+def _hidden_matrices(params: dict[str, Any]) -> dict[str, Any]:
+    """How Muon sees each parameter as a matrix; None where it does not."""
+
+    def matrix(path: tuple[Any, ...], x: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not name.endswith(("kernel", "weight")) or "_head/" in name or "gconv_pred.3/" in name:
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(matrix, params)
 
 
 def learning_rate(config: OptimizerConfig, epochs: float, steps_per_epoch: float) -> optax.Schedule:

@@ -24,12 +24,14 @@ def get_config() -> ExperimentConfig:
     return ExperimentConfig(
         model=PINetConfig(COCO_17, backbone=backbone, refinement=RefinementConfig(blocks=2)),
         data=DataConfig(max_people=8),
-        synthetic=SyntheticConfig(CrowdConfig(size=192)),
+        synthetic=SyntheticConfig(CrowdConfig(size=192), passes=4),
         inference=InferenceConfig(input_size=192),
         training=TrainingConfig(
-            batch_size=8,
-            epochs=28,
-            optimizer=OptimizerConfig(learning_rate=2e-3, drops=(25, 27.5), warmup_epochs=0.5),
+            batch_size=16,
+            epochs=40,
+            optimizer=OptimizerConfig(
+                method="muon", learning_rate=5e-3, schedule="cosine", warmup_epochs=0.5
+            ),
             loss=LossConfig(
                 # Without ImageNet's features to start from, offsets learn sooner with a weight
                 # that brings their loss to the size of the points'.

@@ -44,7 +44,7 @@ def test_rows_that_differ_in_their_test_share_a_training(recorded, tmp_path):
     trained, tested = recorded
     ablations.main(out=tmp_path, seeds=(0, 1), epochs=2)
     assert {name for name, _ in trained} == {
-        f"{network}_seed{seed}"
+        f"{network}_seed{seed}_2epochs"
         for seed in (0, 1)
         for network in (
             "center_unrefined",
@@ -58,20 +58,22 @@ def test_rows_that_differ_in_their_test_share_a_training(recorded, tmp_path):
         )
     }
     for name, experiment in trained:
-        assert name.endswith(f"_seed{experiment.training.seed}")
+        assert name.endswith(f"_seed{experiment.training.seed}_2epochs")
         assert experiment.training.epochs == 2
         assert experiment.model.backbone == load_config("synthetic_tiny").model.backbone
         refinement = experiment.model.refinement
         assert refinement is None or refinement.blocks == 2
-    assert ("ochuman_spm_seed1", "center_unrefined_seed1", False) in tested
-    assert ("ochuman_spm_pf_seed1", "center_unrefined_seed1", True) in tested
-    assert ("ochuman_seed0", "part-large_dynamic_seed0", True) in tested
-    assert ("ochuman_ppg_pr_seed0", "part-large_dynamic_seed0", False) in tested
+    assert ("ochuman_spm_seed1_2epochs", "center_unrefined_seed1_2epochs", False) in tested
+    assert ("ochuman_spm_pf_seed1_2epochs", "center_unrefined_seed1_2epochs", True) in tested
+    assert ("ochuman_seed0_2epochs", "part-large_dynamic_seed0_2epochs", True) in tested
+    assert ("ochuman_ppg_pr_seed0_2epochs", "part-large_dynamic_seed0_2epochs", False) in tested
     assert (tmp_path / "ablations.png").stat().st_size > 0
 
     done = len(trained)
     ablations.main(out=tmp_path, seeds=(0, 1), epochs=2)
     assert len(trained) == done
+    ablations.main(out=tmp_path, seeds=(0, 1), epochs=3)  # another budget is another training
+    assert len(trained) == 2 * done
 
 
 def test_steps_are_compared_with_the_papers(tmp_path, capsys):
@@ -109,3 +111,8 @@ def test_steps_are_compared_with_the_papers(tmp_path, capsys):
 def test_a_dataset_that_is_not_rendered_is_refused(tmp_path):
     with pytest.raises(UsageError, match="--config ochuman: is not trained on rendered crowds"):
         ablations.main(out=tmp_path, config="ochuman")
+
+
+def test_nobody_is_tested_on_what_was_trained_on(tmp_path):
+    with pytest.raises(UsageError, match="--test-seed 2: is one of --seeds"):
+        ablations.main(out=tmp_path, seeds=(0, 1, 2), test_seed=2)

@@ -11,7 +11,7 @@ import pytest
 from experiments import train as command
 from experiments.train import train
 from pinet_jax.checkpoints import load_model, step_folders
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.models.config import HRNetConfig
 from pinet_jax.skeletons import CROWDPOSE_14
 from tests.tiny import MODEL, experiment, with_loop
@@ -98,6 +98,17 @@ def test_another_network_is_refused_with_the_difference(whole):
         model = dataclasses.replace(other.model, **model)
         with pytest.raises(InputError, match=words):
             run(whole[0], dataclasses.replace(other, model=model))
+
+
+def test_it_starts_from_a_whole_network(whole, tmp_path):
+    workdir, last = whole
+    state = train(experiment(epochs=0, seed=5, ema_decay=0.9), tmp_path, init_model=workdir)
+    assert state.step == 0
+    assert_same(state.params, last.params)
+    assert_same(state.average["params"], last.params)
+    assert_same(state.batch_stats, last.batch_stats)
+    with pytest.raises(UsageError, match="--init-backbone and --init-model: give one"):
+        train(CONFIG, tmp_path, init_model=workdir, init_backbone=workdir)
 
 
 def test_it_goes_on_with_another_number_of_devices(whole, tmp_path):

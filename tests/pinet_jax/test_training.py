@@ -16,6 +16,7 @@ from pinet_jax.training import (
     compile_train_step,
     learning_rate,
     make_mesh,
+    make_optimizer,
     replicated,
     split_by_image,
 )
@@ -162,3 +163,50 @@ def test_learning_rate_warms_up_and_follows_the_cosine():
 def test_batches_that_cannot_be_shared_are_refused(config, devices, words):
     with pytest.raises(InputError, match=words):
         check_batch_size(config, devices)
+
+
+def test_muon_moves_hidden_matrices_alike_in_all_directions_and_leaves_the_rest_to_adam():
+    rng = np.random.default_rng(0)
+    shapes = {
+        "backbone": {"conv": {"kernel": (3, 3, 2, 6)}, "bn": {"bias": (6,)}},
+        "ppg": {"offset_head": {"kernel": (1, 1, 6, 8)}},
+        "pr": {"adj": (5, 5), "conv": {"weight": (6, 4)}},
+    }
+    params = jax.tree.map(
+        lambda shape: rng.normal(size=shape).astype(np.float32),
+        shapes,
+        is_leaf=lambda x: isinstance(x, tuple),
+    )
+    gradients = jax.tree.map(lambda x: x * rng.uniform(0.1, 9, x.shape[-1:]).astype("f4"), params)
+    rate = 0.01
+
+    def first_update(optimizer):
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(gradients, optimizer.init(params), params)[0]
+
+    config = OptimizerConfig(method="muon")
+    muon = first_update(make_optimizer(config, optax.constant_schedule(rate)))
+    adam = first_update(optax.adam(rate, nesterov=True))
+
+    def matrices(update):
+        return [
+            np.asarray(update["backbone"]["conv"]["kernel"]).reshape(18, 6),
+            np.asarray(update["pr"]["conv"]["weight"]),
+        ]
+
+    for moved, gradient in zip(matrices(muon), matrices(gradients), strict=True):
+        sizes = np.linalg.svd(moved, compute_uv=False)
+        assert sizes.max() / sizes.min() < 1.8  # of the gradients: more than 5
+        spread = np.linalg.svd(gradient, compute_uv=False)
+        assert spread.max() / spread.min() > 3
+        rows, _, columns = np.linalg.svd(gradient, full_matrices=False)
+        nearest = rows @ columns
+        cosine = -(moved * nearest).sum() / np.linalg.norm(moved) / np.linalg.norm(nearest)
+        assert cosine > 0.97
+        assert np.sqrt((moved**2).mean()) == pytest.approx(0.2 * rate, rel=0.2)
+    for read in (
+        lambda update: update["backbone"]["bn"]["bias"],
+        lambda update: update["ppg"]["offset_head"]["kernel"],
+        lambda update: update["pr"]["adj"],
+    ):
+        np.testing.assert_allclose(read(muon), read(adam), rtol=1e-6)
