@@ -16,9 +16,9 @@ $(VENV): pyproject.toml constraints.txt
 CROWDS := --annotations $(RUN)/crowds/annotations/person_keypoints_val.json --images $(RUN)/crowds/val
 quickstart: $(VENV)
 	rm -rf $(RUN)
-	$(BIN)/pinet-jax synthesize --out $(RUN)/crowds --split val --seed 1 --images 100 --size 192
+	$(BIN)/pinet-jax synthesize --out $(RUN)/crowds --split val --seed 1 --images 100
 	$(BIN)/pinet-jax train --config synthetic_tiny --workdir $(RUN)/training \
-	  --training.epochs 4 --loop.evaluate-every 0
+	  --training.epochs 2.5 --loop.evaluate-every 0
 	@echo "The short training's network, on crowds that it has never seen:"
 	$(BIN)/pinet-jax evaluate --checkpoint $(RUN)/training --config synthetic_tiny $(CROWDS) \
 	  --out $(RUN)/short.json

@@ -1,7 +1,7 @@
 """Synthetic crowds and a small network: a whole training on a laptop's CPU, without any download.
 
 The network that comes with the package is this one; `pinet_jax/pretrained/synthetic_tiny.md` has
-its figures and log.
+its two trainings, log and figures: AP 28.9 on rendered crowds.
 
 pinet-jax train --config synthetic_tiny --workdir runs/synthetic_tiny
 """
@@ -25,7 +25,7 @@ def get_config() -> ExperimentConfig:
         model=PINetConfig(COCO_17, backbone=backbone, refinement=RefinementConfig(blocks=2)),
         data=DataConfig(max_people=8),
         synthetic=SyntheticConfig(CrowdConfig(size=192), passes=4),
-        inference=InferenceConfig(input_size=192),
+        inference=InferenceConfig(input_size=256),  # better than 192, although trained at that
         training=TrainingConfig(
             batch_size=16,
             epochs=40,

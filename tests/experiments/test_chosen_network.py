@@ -16,7 +16,7 @@ def test_without_a_checkpoint_the_packages_network_is_taken_and_named(capsys):
     chosen = choose_network(None, None)
     assert "no --checkpoint" in capsys.readouterr().out
     assert chosen.checkpoint == SYNTHETIC_TINY
-    assert chosen.inference.input_size == 192
+    assert chosen.inference.input_size == 256
     assert chosen.trained_on == "rendered crowds"
     config, _ = load_model(chosen.checkpoint)
     assert config == load_config("synthetic_tiny").model
