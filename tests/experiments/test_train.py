@@ -102,7 +102,8 @@ def test_another_network_is_refused_with_the_difference(whole):
 
 def test_it_starts_from_a_whole_network(whole, tmp_path):
     workdir, last = whole
-    state = train(experiment(epochs=0, seed=5, ema_decay=0.9), tmp_path, init_model=workdir)
+    config = experiment(epochs=0, seed=5, ema_decay=0.9)
+    state = train(config, tmp_path, init_model=workdir, devices=jax.devices()[:1])
     assert state.step == 0
     assert_same(state.params, last.params)
     assert_same(state.average["params"], last.params)
