@@ -109,7 +109,6 @@ class SyntheticCrowds:
                 max_people=self._config.data.max_people,
             )
         )
-
         mirror = jax.jit(partial(mirrored, skeleton=self._config.model.skeleton))
         key = jax.random.key(self._config.training.seed)
         kept: dict[int, dict[str, np.ndarray]] = {}

@@ -6,6 +6,7 @@ import dataclasses
 
 from data_pipelines.config import DataConfig
 from data_pipelines.synthetic_crowds.config import CrowdConfig
+from pinet_jax.errors import UsageError
 from pinet_jax.inference import InferenceConfig
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.training import TrainingConfig
@@ -21,6 +22,11 @@ class SyntheticConfig:
     passes: int = 1
     epoch_images: int = 2000  # that count as an epoch
     test_images: int = 100  # another seed's; the same in every evaluation
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be done."""
+        if self.passes < 1:
+            raise UsageError(f"--synthetic.passes {self.passes}: give 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from experiments import training_data
+from experiments.configs.base import SyntheticConfig
 from experiments.training_data import crowds_of_step, mirrored
+from pinet_jax.errors import UsageError
 from pinet_jax.skeletons import COCO_17
 from tests.tiny import batch, experiment
 
@@ -27,6 +29,11 @@ def test_every_crowd_has_all_its_turns_in_order(passes):
     assert turns == dict.fromkeys(range(steps // passes), passes)
     for number in (0, 5, steps // passes - 1):
         assert [turn for seen_number, turn in seen if seen_number == number] == list(range(passes))
+
+
+def test_a_crowd_is_trained_on_at_least_once():
+    with pytest.raises(UsageError, match=r"--synthetic.passes 0: give 1 or more"):
+        SyntheticConfig(passes=0)
 
 
 def test_a_mirrored_batch_has_its_keypoints_where_the_pixels_went():
