@@ -149,8 +149,8 @@ def make_optimizer(
     """Adam or Muon, behind the clip.
 
     Muon moves a hidden layer's weights by the orthogonal matrix nearest to their momentum, scaled
-    to the size of Adam's steps. What is no matrix, and what puts out results, is Adam's; both
-    look ahead as Nesterov does.
+    to the size of Adam's steps. What is no matrix, what puts out results, and refinement's first
+    layer (`gconv_head`) are Adam's; both look ahead as Nesterov does.
 
     References:
         Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024; the scale
