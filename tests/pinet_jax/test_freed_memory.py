@@ -3,30 +3,26 @@ import sys
 
 import pytest
 
-# Counts the page faults of filling 128 MiB in another thread, after that was done once.
+# Counts the page faults of a program that needs 128 MiB for a moment, after it was run before.
 SCRIPT = """
-import ctypes, resource, sys, threading
+import resource, sys
+import jax, jax.numpy as jnp
 from pinet_jax.freed_memory import keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_freed_memory()
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
 
-def fill():
-    memory = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(1 << 27)))
-    libc.memset(memory, 1, ctypes.c_size_t(1 << 27))
-    libc.free(memory)
+@jax.jit
+def program(x):  # [4096]
+    products = x[:, None, None] * jnp.arange(8192.0).reshape(-1, 4)  # 128 MiB
+    return jnp.sum(jnp.sort(products, axis=-1))
 
-def fill_in_thread():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    thread = threading.Thread(target=fill)
-    thread.start()
-    thread.join()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-fill_in_thread()
-print(fill_in_thread())
+x = jnp.ones(4096)
+for _ in range(2):
+    program(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+program(x).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
