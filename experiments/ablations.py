@@ -73,7 +73,7 @@ def main(
     if test_seed in seeds:
         raise UsageError(f"--test-seed {test_seed}: is one of --seeds, whose crowds are trained on")
     prepare_process()
-    test_set = _test_set(base, out / "crowds", test_images, test_seed)
+    test_set = _test_set(base, out / f"seed{test_seed}_{test_images}images", test_images, test_seed)
     runs: dict[str, list[dict[str, Any]]] = {}
     with contextlib.suppress(Stopped):
         for seed in seeds:  # outermost: all rows have the first seed before any has the second
@@ -86,17 +86,18 @@ def main(
 class _TestSet(NamedTuple):
     annotations: Path
     images: Path
+    figures: Path  # of everything tested on it
 
 
 def _test_set(base: ExperimentConfig, folder: Path, count: int, seed: int) -> _TestSet:
-    found = _TestSet(folder / "annotations" / "person_keypoints_val.json", folder / "val")
-    if not found.annotations.is_file():
+    annotations = folder / "annotations" / "person_keypoints_val.json"
+    if not annotations.is_file():
         assert base.synthetic is not None
         crowds = base.synthetic.crowds
         synthesize.main(
             out=folder, split="val", images=count, seed=seed, **dataclasses.asdict(crowds)
         )
-    return found
+    return _TestSet(annotations, folder / "val", folder / "figures")
 
 
 def _small(
@@ -120,7 +121,7 @@ def _run(
 ) -> dict[str, Any]:
     """The figures of one row and seed."""
     budget = f"seed{seed}_{experiment.training.epochs:g}epochs"
-    figures = out / "figures" / f"{row}_{budget}.json"
+    figures = test_set.figures / f"{row}_{budget}.json"
     if not figures.is_file():
         workdir = out / "trained" / f"{_network_name(experiment)}_{budget}"
         train(experiment, workdir)
