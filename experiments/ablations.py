@@ -57,7 +57,8 @@ def main(
 ) -> None:
     """Trains and tests every row of the paper's Table 1, each with several seeds.
 
-    Writes OUT/ablations.json, .md and .png. What is done already, in OUT, is not done again.
+    Writes OUT/ablations.json, .md and .png, anew after every seed. What is done already, in OUT, is
+    not done again.
 
     Args:
         out: folder of everything.
@@ -76,11 +77,11 @@ def main(
     test_set = _test_set(base, out / f"seed{test_seed}_{test_images}images", test_images, test_seed)
     runs: dict[str, list[dict[str, Any]]] = {}
     with contextlib.suppress(Stopped):
-        for seed in seeds:  # outermost: all rows have the first seed before any has the second
+        for seed in seeds:
             for row in dict.fromkeys(row for table in TABLES.values() for row in table):
                 experiment = _small(base, load_config(row), epochs, seed)
                 runs.setdefault(row, []).append(_run(row, experiment, seed, test_set, out))
-        write_tables(runs, out)
+            write_tables(runs, out)
 
 
 class _TestSet(NamedTuple):
