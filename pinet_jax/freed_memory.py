@@ -25,5 +25,5 @@ def keep_freed_memory() -> None:
     mallopt(_MMAP_MAX, 0)  # large pieces come from the heap, too
     # Programs run in the thread that calls them: heaps of XLA's own thread are too small for large
     # pieces. Sending every thread to the one heap (M_ARENA_MAX) would do as well, but XLA then
-    # compiles half as fast, and what it has compiled runs at 60 % of its speed.
+    # compiles for half as long again, and what it has compiled runs at 60 % of its speed.
     jax.config.update("jax_cpu_enable_async_dispatch", False)

@@ -67,7 +67,7 @@ class TrainState(NamedTuple):
         step: int32, the steps taken.
         params: of the network.
         batch_stats: of the network.
-        opt_state: Adam's moments.
+        opt_state: the optimizer's moments.
         average: the moving average of params and batch_stats, or nothing.
     """
 
@@ -199,7 +199,7 @@ def learning_rate(config: OptimizerConfig, epochs: float, steps_per_epoch: float
 def train_step(
     training: Training, state: TrainState, batch: DeviceBatch
 ) -> tuple[TrainState, Metrics]:
-    """One step: targets, network, losses, gradients, Adam.
+    """One step: targets, network, losses, gradients, optimizer.
 
     Pure; jit it with `compile_train_step`.
 
