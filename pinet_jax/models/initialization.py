@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pinet_jax.errors import InputError
 from pinet_jax.models.config import PINetConfig
 from pinet_jax.models.graphs import Initial
 from pinet_jax.models.pinet import Variables, abstract_variables
-
-# The normalisation at the end of a block's branch; of what one resolution is told by another.
-_END_OF_BLOCK = re.compile(r"layer1\.\d+/bn3/|branches\.\d+\.\d+/bn2/")
-_NORM_OF_FUSION = re.compile(r"fuse_layers\.(\d+)\.(\d+)\.(?:(\d+)\.)?1/")
 
 
 def init_variables(config: PINetConfig, seed: int = 0) -> Variables:
@@ -41,64 +35,6 @@ def init_variables(config: PINetConfig, seed: int = 0) -> Variables:
     if config.refinement is not None:
         params["pr"] |= _graph_params(config, rng)
     return {"params": params, "batch_stats": _initial_statistics(abstract["batch_stats"])}
-
-
-def deepened(variables: Variables, config: PINetConfig, seed: int = 0) -> Variables:
-    """A deeper network that computes the same as a trained one, to go on training with.
-
-    Further blocks and modules begin as identities: what they add to their input ends in a
-    normalisation, and its scale is 0.
-
-    Args:
-        variables: of a network that differs from `config`'s in that its backbone has fewer
-            bottlenecks, modules or blocks.
-        config: the deeper network.
-        seed: of the further blocks' random numbers.
-
-    Returns:
-        NumPy arrays.
-
-    Raises:
-        InputError: the networks differ in something else.
-    """
-    held = dict(_by_path(variables))
-
-    def start(path: Any, new: np.ndarray) -> np.ndarray:
-        name = _name(path)
-        if name in held:
-            return _same_shape(name, held.pop(name), new)
-        return np.zeros_like(new) if _scales_a_summand(name) else new
-
-    deeper = jax.tree_util.tree_map_with_path(start, init_variables(config, seed))
-    if held:
-        raise InputError(f"the deeper network lacks {len(held)} entries, {min(held)} for one")
-    return deeper
-
-
-def _by_path(variables: Variables) -> list[tuple[str, Any]]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
-    return [(_name(path), leaf) for path, leaf in leaves]
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _same_shape(name: str, held: Any, new: np.ndarray) -> np.ndarray:
-    if held.shape != new.shape:
-        raise InputError(f"{name} is {held.shape} there and {new.shape} in the deeper network")
-    return np.asarray(held)
-
-
-def _scales_a_summand(name: str) -> bool:
-    """Whether a parameter is the scale by which a block, or a resolution, adds to another input."""
-    if not name.endswith("/scale"):
-        return False
-    fusion = _NORM_OF_FUSION.search(name)
-    if fusion is None:
-        return _END_OF_BLOCK.search(name) is not None
-    to, of, step = fusion.groups()
-    return step is None or int(step) == int(to) - int(of) - 1  # the last step down
 
 
 def _initial_params(tree: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:

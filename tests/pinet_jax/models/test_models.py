@@ -8,17 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pinet_jax.errors import InputError
 from pinet_jax.models import graphs
 from pinet_jax.models.config import (
     MICRO,
     W32,
     W48,
-    HRNetConfig,
     PINetConfig,
     RefinementConfig,
 )
-from pinet_jax.models.initialization import deepened, init_variables
+from pinet_jax.models.initialization import init_variables
 from pinet_jax.models.pinet import PINet, abstract_variables, normalize
 from pinet_jax.models.refinement import sample_bilinear
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
@@ -206,43 +204,3 @@ def test_normalisation_is_imagenets():
     pixel = np.array([[[[255, 0, 128]]]], np.uint8)
     expected = (np.array([1, 0, 128 / 255]) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(normalize(pixel)[0, 0, 0], expected, rtol=1e-6)
-
-
-def test_a_deeper_network_begins_as_the_shallower_one():
-    shallow = HRNetConfig(8, 4, 1, width=4, modules=(1, 1, 1), blocks=1)
-    deep = dataclasses.replace(shallow, bottlenecks=2, modules=(2, 1, 2), blocks=2)
-    config = PINetConfig(COCO_17, backbone=shallow, refinement=None)
-    deeper = dataclasses.replace(config, backbone=deep)
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(
-        lambda x: (x + rng.uniform(0.1, 0.5, x.shape)).astype("f4"), init_variables(config)
-    )
-    grown = deepened(variables, deeper)
-    images = rng.normal(size=(2, 64, 64, 3)).astype("f4")
-
-    outputs = jax.jit(PINet(config).apply)(variables, images)
-    same = jax.jit(PINet(deeper).apply)(grown, images)
-    jax.tree.map(np.testing.assert_array_equal, same, outputs)
-
-    def loss(params):
-        state = {"params": params, "batch_stats": grown["batch_stats"]}
-        features = PINet(deeper).apply(state, images, train=True, mutable=["batch_stats"])[0][0]
-        return (features**2).sum()
-
-    gradient = jax.tree.leaves(jax.jit(jax.grad(loss))(grown["params"]))
-    paths = jax.tree_util.tree_flatten_with_path(grown["params"])[0]
-    learns = [
-        np.any(slope)
-        for (path, x), slope in zip(paths, gradient, strict=True)
-        if path[-1].key == "scale" and not np.any(x)
-    ]
-    # Every scale of 0 is under a slope of its own: 1 in the stem, 2 + (2 * 2 + 2) in stage 2, 3 in
-    # stage 3, 4 + (4 * 2 + 12) in stage 4; in parentheses blocks and fusion of a further module.
-    assert len(learns) == 36 and all(learns)
-
-    with pytest.raises(InputError, match=r"is \(4,\) there and \(8,\) in the deeper"):
-        deepened(
-            variables, dataclasses.replace(config, backbone=dataclasses.replace(deep, width=8))
-        )
-    with pytest.raises(InputError, match="the deeper network lacks"):
-        deepened(grown, config)
