@@ -155,7 +155,8 @@ def write_tables(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
         out: the folder for ablations.json, .md and .png.
     """
     ap = {row: [100 * figures["AP"] for figures in of_row] for row, of_row in runs.items()}
-    text = "\n".join(line for name in TABLES for line in _table(name, ap))
+    tables = [line for name in TABLES for line in _table(name, ap)]
+    text = "\n".join([*tables, *_figure_5_table(runs)])
     print(text)
     write_whole(out / "ablations.md", text)
     write_whole(out / "ablations.json", json.dumps({"AP": ap, "runs": runs}, indent=1) + "\n")
@@ -196,21 +197,31 @@ def _verdict(steps: Sequence[float]) -> str:
     return "no" if max(steps) <= 0 else "not with every seed"
 
 
+def _figure_5_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """AP of SPM and PINet by mean box IoU."""
+    bins = _filled_bins(runs[_FIGURE_5["SPM"]][0])
+    header = ["mean box IoU", *(f"{_range(bin)} ({bin['images']} images)" for bin in bins)]
+    lines = [
+        "### AP by crowding (Fig. 5)",
+        "",
+        f"| {' | '.join(header)} |",
+        "|---" * len(header) + "|",
+    ]
+    for name, row in _FIGURE_5.items():
+        cells = [_mean_and_spread(values) for values in _ap_by_crowding(runs[row]).T.tolist()]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return [*lines, ""]
+
+
 def _draw_figure_5(runs: dict[str, list[dict[str, Any]]], file: Path) -> None:
-    """AP by mean box IoU, the mean over seeds with their range."""
+    """The same as a plot: the mean over seeds with their range."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, row in _FIGURE_5.items():
-        bins = [bin for bin in runs[row][0]["crowding"] if bin["AP"] is not None]
-        labels = [f"{bin['low']:g} - {bin['high']:g}\n{bin['images']} images" for bin in bins]
-        ap = np.array(
-            [
-                [100 * bin["AP"] for bin in run["crowding"] if bin["AP"] is not None]
-                for run in runs[row]
-            ]
-        )  # [seeds, bins]
+        labels = [f"{_range(bin)}\n{bin['images']} images" for bin in _filled_bins(runs[row][0])]
+        ap = _ap_by_crowding(runs[row])
         (line,) = axes.plot(labels, ap.mean(axis=0), marker="o", label=name)
         axes.fill_between(
             labels, ap.min(axis=0), ap.max(axis=0), color=line.get_color(), alpha=0.2, linewidth=0
@@ -219,3 +230,17 @@ def _draw_figure_5(runs: dict[str, list[dict[str, Any]]], file: Path) -> None:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=150)
+
+
+def _ap_by_crowding(of_row: list[dict[str, Any]]) -> np.ndarray:
+    """A row's AP in percent, [seeds, bins]."""
+    return np.array([[100 * bin["AP"] for bin in _filled_bins(run)] for run in of_row])
+
+
+def _filled_bins(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bins with images in them: the same for all, as all are tested on the same images."""
+    return [bin for bin in run["crowding"] if bin["AP"] is not None]
+
+
+def _range(bin: dict[str, Any]) -> str:
+    return f"{bin['low']:g} - {bin['high']:g}"
