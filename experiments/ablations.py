@@ -165,12 +165,8 @@ def write_tables(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
 
 def _table(name: str, ap: dict[str, list[float]]) -> list[str]:
     """A table in Markdown: every row's AP, and its step from the row above, beside the paper's."""
-    lines = [
-        f"### {name}",
-        "",
-        "| config | paper's AP | step | AP here | step | the paper's order? |",
-        "|---|---|---|---|---|---|",
-    ]
+    header = ["config", "paper's AP", "step", "AP here", "step", "the paper's order?"]
+    lines = []
     rows = list(TABLES[name].items())
     for place, (row, paper) in enumerate(rows):
         cells = [f"`{row}`", f"{paper:.1f}", "", _mean_and_spread(ap[row]), "", ""]
@@ -180,8 +176,15 @@ def _table(name: str, ap: dict[str, list[float]]) -> list[str]:
             cells[2] = f"{paper - paper_above:+.1f}"
             cells[4] = _mean_and_spread(steps, sign="+")
             cells[5] = _verdict(steps)
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, ""]
+        lines.append(cells)
+    return _markdown(name, header, lines)
+
+
+def _markdown(title: str, header: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a titled table."""
+    rule = "|---" * len(header) + "|"
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (header, *rows))
+    return [f"### {title}", "", first, rule, *others, ""]
 
 
 def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
@@ -201,16 +204,11 @@ def _figure_5_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     """AP of SPM and PINet by mean box IoU."""
     bins = _filled_bins(runs[_FIGURE_5["SPM"]][0])
     header = ["mean box IoU", *(f"{_range(bin)} ({bin['images']} images)" for bin in bins)]
-    lines = [
-        "### AP by crowding (Fig. 5)",
-        "",
-        f"| {' | '.join(header)} |",
-        "|---" * len(header) + "|",
+    rows = [
+        [name, *map(_mean_and_spread, _ap_by_crowding(runs[row]).T.tolist())]
+        for name, row in _FIGURE_5.items()
     ]
-    for name, row in _FIGURE_5.items():
-        cells = [_mean_and_spread(values) for values in _ap_by_crowding(runs[row]).T.tolist()]
-        lines.append(f"| {' | '.join([name, *cells])} |")
-    return [*lines, ""]
+    return _markdown("AP by crowding (Fig. 5)", header, rows)
 
 
 def _draw_figure_5(runs: dict[str, list[dict[str, Any]]], file: Path) -> None:
