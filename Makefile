@@ -17,10 +17,10 @@ CROWDS := --annotations $(RUN)/crowds/annotations/person_keypoints_val.json --im
 quickstart: $(VENV)
 	rm -rf $(RUN)
 	$(BIN)/pinet-jax synthesize --out $(RUN)/crowds --split val --seed 1 --images 100
-	$(BIN)/pinet-jax train --config synthetic_tiny --workdir $(RUN)/training \
+	$(BIN)/pinet-jax train --config synthetic_shallow --workdir $(RUN)/training \
 	  --training.epochs 2.5 --loop.evaluate-every 0
 	@echo "The short training's network, on crowds that it has never seen:"
-	$(BIN)/pinet-jax evaluate --checkpoint $(RUN)/training --config synthetic_tiny $(CROWDS) \
+	$(BIN)/pinet-jax evaluate --checkpoint $(RUN)/training --config synthetic_shallow $(CROWDS) \
 	  --out $(RUN)/short.json
 	@echo "The package's network, on the same crowds, compared with it:"
 	$(BIN)/pinet-jax evaluate $(CROWDS) --compare $(RUN)/short.results.json \

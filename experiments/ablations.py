@@ -49,7 +49,7 @@ _FIGURE_5 = {"SPM": "ochuman_spm", "PINet": "ochuman"}  # AP by crowding
 def main(
     *,
     out: Path,
-    config: str = "synthetic_tiny",
+    config: str = "synthetic_shallow",
     epochs: float = 10,
     seeds: tuple[int, ...] = (0, 1, 2),
     test_images: int = 500,

@@ -60,7 +60,7 @@ def test_rows_that_differ_in_their_test_share_a_training(recorded, tmp_path):
     for name, experiment in trained:
         assert name.endswith(f"_seed{experiment.training.seed}_2epochs")
         assert experiment.training.epochs == 2
-        assert experiment.model.backbone == load_config("synthetic_tiny").model.backbone
+        assert experiment.model.backbone == load_config("synthetic_shallow").model.backbone
         refinement = experiment.model.refinement
         assert refinement is None or refinement.blocks == 2
     assert ("ochuman_spm_seed1_2epochs", "center_unrefined_seed1_2epochs", False) in tested
