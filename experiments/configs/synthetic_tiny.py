@@ -8,9 +8,9 @@ its trainings, log and figures: AP 39.3 on rendered crowds.
 
 import dataclasses
 
+from data_pipelines.synthetic_crowds.config import CrowdConfig
 from experiments.configs import synthetic_shallow
 from experiments.configs.base import ExperimentConfig, SyntheticConfig
-from pinet_jax.inference import InferenceConfig
 
 
 def get_config() -> ExperimentConfig:
@@ -21,7 +21,8 @@ def get_config() -> ExperimentConfig:
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, backbone=backbone),
-        synthetic=SyntheticConfig(passes=2),
-        inference=InferenceConfig(input_size=320),  # better than 256, although trained at that
+        synthetic=SyntheticConfig(CrowdConfig(size=256), passes=2),
+        # Better than 256, although trained at that.
+        inference=dataclasses.replace(config.inference, input_size=320),
         training=dataclasses.replace(config.training, epochs=32, optimizer=optimizer),
     )
