@@ -22,6 +22,7 @@ from experiments.configs.base import ExperimentConfig
 from experiments.scoring import Scoring
 from experiments.train import Stopped, prepare_process, train
 from pinet_jax.errors import UsageError
+from pinet_jax.evaluation.summary import bin_name
 from pinet_jax.files import write_whole
 
 # The paper's Table 1: AP on OCHuman test, in percent, by config.
@@ -203,7 +204,7 @@ def _verdict(steps: Sequence[float]) -> str:
 def _figure_5_table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     """AP of SPM and PINet by mean box IoU."""
     bins = _filled_bins(runs[_FIGURE_5["SPM"]][0])
-    header = ["mean box IoU", *(f"{_range(bin)} ({bin['images']} images)" for bin in bins)]
+    header = ["mean box IoU", *(f"{_name(bin)} ({bin['images']} images)" for bin in bins)]
     rows = [
         [name, *map(_mean_and_spread, _ap_by_crowding(runs[row]).T.tolist())]
         for name, row in _FIGURE_5.items()
@@ -218,7 +219,7 @@ def _draw_figure_5(runs: dict[str, list[dict[str, Any]]], file: Path) -> None:
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, row in _FIGURE_5.items():
-        labels = [f"{_range(bin)}\n{bin['images']} images" for bin in _filled_bins(runs[row][0])]
+        labels = [f"{_name(bin)}\n{bin['images']} images" for bin in _filled_bins(runs[row][0])]
         ap = _ap_by_crowding(runs[row])
         (line,) = axes.plot(labels, ap.mean(axis=0), marker="o", label=name)
         axes.fill_between(
@@ -240,5 +241,5 @@ def _filled_bins(run: dict[str, Any]) -> list[dict[str, Any]]:
     return [bin for bin in run["crowding"] if bin["AP"] is not None]
 
 
-def _range(bin: dict[str, Any]) -> str:
-    return f"{bin['low']:g} - {bin['high']:g}"
+def _name(bin: dict[str, Any]) -> str:
+    return bin_name(bin["low"], bin["high"])

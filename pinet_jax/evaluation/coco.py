@@ -34,11 +34,13 @@ class Evaluation:
         metrics: figures of record as fractions, by name; None where nobody is there to be found.
         precision: interpolated precision [T, R] at OKS 0.5, 0.55, ..., 0.95 and recall 0, ..., 1.
         matches: who was found, image by image.
+        people_of: by name, of how many people a figure is that is not of all.
     """
 
     metrics: dict[str, float | None]
     precision: np.ndarray
     matches: Matches
+    people_of: dict[str, int]
 
 
 def evaluate_coco(
@@ -70,12 +72,22 @@ def evaluate_coco(
         metrics={key: figures[key] for key in _ORDER},
         precision=tool.eval["precision"][:, :, 0, 0, 0],
         matches=match_dataset(dataset, results, tool.ious),
+        people_of=_people_by_area(tool),
     )
 
 
 def defined(figure: float) -> float | None:
     """The tools write -1 where there is nobody to find."""
     return float(figure) if figure > -1 else None
+
+
+def _people_by_area(tool: COCOeval) -> dict[str, int]:
+    """How many people count in the figures of either size, by the figures' names."""
+    sizes = dict(zip(map(tuple, tool.params.areaRng), tool.params.areaRngLbl, strict=True))
+    people = dict.fromkeys(sizes.values(), 0)
+    for image in filter(None, tool.evalImgs):  # None where nobody is and nobody was found
+        people[sizes[tuple(image["aRng"])]] += int(np.sum(np.logical_not(image["gtIgnore"])))
+    return {key: people[key.rsplit("_", 1)[1]] for key in _ORDER if "area" in key}
 
 
 def _nothing(dataset: Dataset) -> COCO:

@@ -60,6 +60,7 @@ def evaluate_crowdpose(
         },
         precision=precision,
         matches=matches,
+        people_of={},
     )
 
 

@@ -25,7 +25,13 @@ from pinet_jax.evaluation.coco import Evaluation
 from pinet_jax.evaluation.keypoint_errors import KINDS, KeypointErrors
 from pinet_jax.evaluation.matching import per_image
 from pinet_jax.evaluation.results import Dataset
-from pinet_jax.evaluation.summary import Difference, Summary, box_iou_of_images, percent
+from pinet_jax.evaluation.summary import (
+    Difference,
+    Summary,
+    box_iou_of_images,
+    people_note,
+    percent,
+)
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import person_color
 
@@ -336,11 +342,10 @@ def _tiles(summary: Summary) -> str:
     """The figures a reader looks for first."""
     tiles = []
     for key in [key for key in summary.metrics if key.startswith("AP")]:
-        bounds = summary.intervals.get(key)
-        span = f"{percent(bounds[0])} to {percent(bounds[1])}" if bounds else "&nbsp;"
         tiles.append(
             f'<div class="tile"><b>{percent(summary.metrics[key])}</b>'
-            f"<span>{_metric_name(key)}</span><small>{span}</small></div>"
+            f"<span>{_metric_name(key)}</span>"
+            f"<small>{_note(summary, key) or '&nbsp;'}</small></div>"
         )
     return "".join(tiles)
 
@@ -358,7 +363,7 @@ def _metrics_table(summary: Summary, references: Mapping[str, float]) -> str:
         paper = f"<td>{percent(references.get(key))}</td>" if references else ""
         rows.append(
             f"<tr><th>{_metric_name(key)}</th><td><b>{percent(figure)}</b></td>"
-            f"<td>{_bounds(summary.intervals.get(key))}</td>{paper}</tr>"
+            f"<td>{_note(summary, key)}</td>{paper}</tr>"
         )
     note = (
         f"{summary.images:,} images, {summary.people:,} people, {summary.poses:,} poses. "
@@ -431,6 +436,11 @@ def _table(header: str, rows: Sequence[str]) -> str:
         f'<div class="scroll"><table><thead><tr>{header}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _note(summary: Summary, key: str) -> str:
+    """What stands beside a figure: its interval or, where it is of some people, how many."""
+    return people_note(summary, key) or _bounds(summary.intervals.get(key))
 
 
 def _bounds(bounds: tuple[float, float] | None, form: str = ".1f") -> str:

@@ -79,6 +79,7 @@ class Summary:
         poses: how many the file holds; the 20 best of an image count.
         metrics: fractions, or None where nobody is to be found.
         intervals: of the figures that are made of all people, by name.
+        people_of: of how many people the figures of COCO's two sizes are, by name.
         crowding: AP by mean IoU of boxes.
         resamples: images were drawn so many times for the intervals.
     """
@@ -89,6 +90,7 @@ class Summary:
     poses: int
     metrics: dict[str, float | None]
     intervals: dict[str, Interval]
+    people_of: dict[str, int]
     crowding: tuple[CrowdingBin, ...]
     resamples: int
 
@@ -154,6 +156,7 @@ def summarize(
         poses=len(results),
         metrics=evaluation.metrics,
         intervals={key: spread[key] for key in evaluation.metrics if key in spread},
+        people_of=evaluation.people_of,
         crowding=tuple(
             CrowdingBin(
                 low=low,
@@ -240,6 +243,7 @@ def to_json(
         "poses": summary.poses,
         "intervals": {key: list(bounds) for key, bounds in summary.intervals.items()},
         "interval_level": 0.95,
+        "people_of": summary.people_of,
         "resamples": summary.resamples,
         "crowding": [dataclasses.asdict(part) for part in summary.crowding],
     }
@@ -257,12 +261,12 @@ def to_text(summary: Summary, differences: Mapping[str, Difference] | None = Non
         f"{'':<16}{'%':>6}   95% interval",
     ]
     for key, figure in summary.metrics.items():
-        span = _span(summary.intervals.get(key))
-        lines.append(f"{key:<16}{percent(figure):>6}   {span}".rstrip())
+        note = people_note(summary, key) or _span(summary.intervals.get(key))
+        lines.append(f"{key:<16}{percent(figure):>6}   {note}".rstrip())
     lines += ["", f"{'mean box IoU':<13}{'images':>8}{'people':>8}{'AP':>7}   95% interval"]
     for part in summary.crowding:
         lines.append(
-            f"{f'{part.low:g} - {part.high:g}':<13}{part.images:>8}{part.people:>8}"
+            f"{bin_name(part.low, part.high):<13}{part.images:>8}{part.people:>8}"
             f"{percent(part.AP):>7}   {_span(part.interval)}".rstrip()
         )
     if differences is not None:
@@ -278,9 +282,20 @@ def to_text(summary: Summary, differences: Mapping[str, Difference] | None = Non
     return "\n".join(lines)
 
 
+def bin_name(low: float, high: float) -> str:
+    """A crowding bin as tables write it."""
+    return f"{low:g} - {high:g}"
+
+
 def percent(figure: float | None) -> str:
     """A fraction as the paper's tables write it."""
     return "-" if figure is None else f"{100 * figure:.1f}"
+
+
+def people_note(summary: Summary, key: str) -> str:
+    """Whom a figure is of; empty where it is of all."""
+    people = summary.people_of.get(key)
+    return "" if people is None else "1 person" if people == 1 else f"{people:,} people"
 
 
 def _span(bounds: Interval | None, signed: bool = False) -> str:

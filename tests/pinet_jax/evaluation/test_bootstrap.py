@@ -1,5 +1,7 @@
 """Intervals against theory, comparisons against what must hold."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,17 @@ def test_tables_state_every_figure(crowd):
         assert f"\n{key:<16}{100 * figure:6.1f}" in text
     assert content["comparison"]["AP"]["difference"] == 0
     assert f"{summary.crowding[0].images:>8}" in text
+
+
+def test_figures_of_some_people_say_of_how_many(crowd):
+    dataset, results, evaluation = crowd
+    evaluation = dataclasses.replace(evaluation, people_of={"AP50": 1, "AP75": 1200})
+    summary = summarize(dataset, results, evaluation, "crowdpose", resamples=20)
+    lines = {line.split()[0]: line for line in to_text(summary).splitlines() if line}
+    assert lines["AP50"].endswith(" 1 person")
+    assert lines["AP75"].endswith(" 1,200 people")
+    assert ".." in lines["AP"]
+    assert to_json(summary)["people_of"] == {"AP50": 1, "AP75": 1200}
 
 
 @pytest.mark.parametrize("edges", [(), (0.5,), (0.5, 0.5), (0.6, 0.5), (-0.1, 1), (0.5, 1.5)])

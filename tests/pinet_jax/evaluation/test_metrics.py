@@ -163,6 +163,20 @@ def test_sigmas_come_from_the_skeleton():
     assert evaluate_coco(dataset, results, strict).metrics["AP"] < usual
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_people_are_counted_by_size(found):
+    dataset, results = checked(COCO_17, "coco")
+    people = dataset["annotations"][:6]
+    # Too small, the ends of "medium", large, a crowd, and one without keypoints.
+    for person, area in zip(people, (31**2, 32**2, 96**2 - 1, 200**2, 200**2, 200**2), strict=True):
+        person |= {"area": float(area), "iscrowd": 0, "num_keypoints": 17}
+    people[4]["iscrowd"], people[5]["num_keypoints"] = 1, 0
+    evaluation = evaluate_coco({**dataset, "annotations": people}, results * found, COCO_17)
+    assert evaluation.people_of == {
+        "AP_area_medium": 2, "AP_area_large": 1, "AR_area_medium": 2, "AR_area_large": 1,
+    }  # fmt: skip
+
+
 def test_crowding_levels_need_every_images_index():
     dataset = {"images": [{"id": n, "crowdIndex": c} for n, c in enumerate((0.1, 0.2, 0.79, 0.8))]}
     assert crowding_levels(dataset) == {"easy": [0], "medium": [1, 2], "hard": [3]}

@@ -144,6 +144,13 @@ def test_best_and_worst_are_the_extremes(report):
     assert sum("random" in groups for groups in chosen.values()) == 3
 
 
+def test_a_figure_of_one_person_says_so():
+    report = make_report()
+    summary = dataclasses.replace(report.summary, people_of={"AP75": 1})
+    page = pages.render(dataclasses.replace(report, summary=summary))
+    assert page.count("1 person<") == 2  # its tile and its row of the table
+
+
 @pytest.mark.parametrize("empty", ["gallery", "people"])
 def test_pages_without_pictures_or_people(empty):
     report = make_report()
