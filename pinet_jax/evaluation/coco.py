@@ -34,7 +34,7 @@ class Evaluation:
         metrics: figures of record as fractions, by name; None where nobody is there to be found.
         precision: interpolated precision [T, R] at OKS 0.5, 0.55, ..., 0.95 and recall 0, ..., 1.
         matches: who was found, image by image.
-        people_of: by name, of how many people a figure is that is not of all.
+        people_of: of how many people the figures of one size are, by name; only COCO has such.
     """
 
     metrics: dict[str, float | None]

@@ -439,7 +439,7 @@ def _table(header: str, rows: Sequence[str]) -> str:
 
 
 def _note(summary: Summary, key: str) -> str:
-    """What stands beside a figure: its interval or, where it is of some people, how many."""
+    """What stands beside a figure: its interval or, of people of one size, their number."""
     return people_note(summary, key) or _bounds(summary.intervals.get(key))
 
 

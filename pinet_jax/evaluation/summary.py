@@ -79,7 +79,7 @@ class Summary:
         poses: how many the file holds; the 20 best of an image count.
         metrics: fractions, or None where nobody is to be found.
         intervals: of the figures that are made of all people, by name.
-        people_of: of how many people the figures of COCO's two sizes are, by name.
+        people_of: of how many people the figures of one size are, by name.
         crowding: AP by mean IoU of boxes.
         resamples: images were drawn so many times for the intervals.
     """
@@ -293,7 +293,7 @@ def percent(figure: float | None) -> str:
 
 
 def people_note(summary: Summary, key: str) -> str:
-    """Whom a figure is of; empty where it is of all."""
+    """Of how many people a figure of one size is; empty for any other figure."""
     people = summary.people_of.get(key)
     return "" if people is None else "1 person" if people == 1 else f"{people:,} people"
 
