@@ -6,6 +6,7 @@ from typing import Protocol
 
 from flax import linen as nn
 
+from pinet_jax.networks.efficientnet import EfficientNetLiteConfig
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.layers import Compute
 
@@ -27,4 +28,4 @@ class Backbone(Protocol):
 
 # Fields of methods have this type: a union of all, of which a config's JSON names one; the first
 # is meant where a file names none.
-AnyBackbone = HRNetConfig
+AnyBackbone = HRNetConfig | EfficientNetLiteConfig
