@@ -30,6 +30,13 @@ class Grouping(NamedTuple):
     leads: jax.Array
 
 
+def tight_area(keypoints: jax.Array) -> jax.Array:
+    """The area of the box around all keypoints: [..., K, 2 or more] -> [...]."""
+    points = keypoints[..., :2]
+    width, height = jnp.moveaxis(points.max(axis=-2) - points.min(axis=-2), -1, 0)
+    return width * height
+
+
 def object_keypoint_similarity(keypoints: jax.Array, sigmas: tuple[float, ...]) -> jax.Array:
     """OKS between all poses, with the mean area of the two poses' tight boxes.
 
@@ -41,13 +48,18 @@ def object_keypoint_similarity(keypoints: jax.Array, sigmas: tuple[float, ...]) 
         [N, N], in 0..1. The paper's equation 8.
     """
     points = jnp.moveaxis(keypoints[..., :2], 0, -1)  # [K, 2, N]
-    width, height = points.max(axis=0) - points.min(axis=0)
-    area = width * height
+    area = tight_area(keypoints)
     mean_area = (area[:, None] + area[None, :]) / 2 + _TINY  # [N, N]
     x, y = points[:, 0], points[:, 1]
     distance = (x[:, :, None] - x[:, None, :]) ** 2 + (y[:, :, None] - y[:, None, :]) ** 2
     spread = (2 * np.asarray(sigmas, np.float32)) ** 2
     return jnp.exp(-distance / (2 * mean_area[None] * spread[:, None, None])).mean(axis=0)
+
+
+def by_score(poses: PoseSet, scores: jax.Array) -> PoseSet:
+    """The poses with other scores [N], best first, padding last."""
+    order = jnp.argsort(jnp.where(poses.mask, -scores, jnp.inf), stable=True)
+    return jax.tree.map(lambda x: x[order], poses._replace(scores=scores))
 
 
 def group_poses(poses: PoseSet, sigmas: tuple[float, ...], threshold: float = 0.7) -> Grouping:
@@ -64,8 +76,7 @@ def group_poses(poses: PoseSet, sigmas: tuple[float, ...], threshold: float = 0.
     Returns:
         The poses sorted, and their groups; padding leads nothing and follows itself.
     """
-    order = jnp.argsort(jnp.where(poses.mask, -poses.scores, jnp.inf), stable=True)
-    poses = jax.tree.map(lambda x: x[order], poses)
+    poses = by_score(poses, poses.scores)
     similar = object_keypoint_similarity(poses.keypoints, sigmas) > threshold
     index = jnp.arange(poses.mask.size)
     takes = similar & (index[:, None] < index[None, :]) & poses.mask[:, None] & poses.mask[None, :]

@@ -106,6 +106,23 @@ def render_targets(
     )
 
 
+def only_known_background(targets: Targets, background: jax.Array) -> Targets:
+    """Targets whose background counts only where it is known that nobody is there.
+
+    For sets with people without labels, or with labels of some keypoints alone.
+
+    Args:
+        targets: of a batch or of one image, [..., R, R, ...].
+        background: bool [..., R, R, K + 1], for every keypoint, and last for all parts, where it is
+            known to be absent.
+    """
+    keypoints, parts = background[..., :-1], background[..., -1:]
+    return targets._replace(
+        heatmap_weight=jnp.where((targets.heatmap > 0) | keypoints, targets.heatmap_weight, 0),
+        part_map_weight=jnp.where((targets.part_map > 0) | parts, targets.part_map_weight, 0),
+    )
+
+
 def part_points(
     keypoints: jax.Array, area: jax.Array, partition: Partition, min_part_area: float
 ) -> jax.Array:

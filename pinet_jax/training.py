@@ -200,6 +200,8 @@ def _hidden_matrices(params: dict[str, Any], output_layers: tuple[str, ...]) -> 
         *layers, leaf = (key.key for key in path)
         if leaf not in ("kernel", "weight") or not set(layers).isdisjoint(output_layers):
             return None
+        if x.ndim == 4 and x.shape[2] == 1:  # depthwise: a filter a channel, no matrix
+            return None
         return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
 
     return jax.tree_util.tree_map_with_path(matrix, params)

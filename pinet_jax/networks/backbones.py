@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 from flax import linen as nn
 
 from pinet_jax.networks.efficientnet import EfficientNetLiteConfig
@@ -21,6 +23,13 @@ class Backbone(Protocol):
     @property
     def imagenet_extras(self) -> tuple[str, ...]:
         """What published ImageNet networks have beside the backbone: beginnings of names."""
+
+    @property
+    def imagenet_lacks(self) -> tuple[str, ...]:
+        """What the backbone has beside a published ImageNet network: beginnings of names."""
+
+    def adapt_imagenet(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Published arrays as this backbone computes with them."""
 
     def module(self, compute: Compute) -> nn.Module:
         """A module that takes normalised images [B, H, W, 3] to features [B, h, w, features]."""

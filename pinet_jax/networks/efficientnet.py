@@ -1,8 +1,7 @@
 """EfficientNet-Lite with a feature pyramid: a small backbone whose ImageNet weights are published.
 
 The encoder's layers carry the names of the published PyTorch weights (`_conv_stem`,
-`_blocks.0._depthwise_conv`, ...). What these assume of pixels and of batch normalisation differs
-from ours; `interop/efficientnet.py` converts them.
+`_blocks.0._depthwise_conv`, ...).
 
 Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4.
 
@@ -15,16 +14,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from pinet_jax.networks.depthwise import DepthwiseConv
 from pinet_jax.networks.hrnet import BasicBlock
+from pinet_jax.networks.inputs import IMAGENET_MEAN, IMAGENET_STD
 from pinet_jax.networks.layers import (
+    BATCH_NORM_EPSILON,
     Compute,
     Layers,
     make_layers,
@@ -35,6 +37,8 @@ from pinet_jax.networks.layers import (
 from pinet_jax.networks.materialization import materialized
 
 _STEM_WIDTH = 32
+_STEM, _STEM_MEAN = "_conv_stem.weight", "_bn0.running_mean"  # in published state dicts
+_PUBLISHED_EPSILON = 1e-3
 
 
 class _Stage(NamedTuple):
@@ -74,6 +78,31 @@ class EfficientNetLiteConfig:
     def imagenet_extras(self) -> tuple[str, ...]:
         """What published ImageNet networks have beside the encoder: beginnings of names."""
         return ("_conv_head.", "_bn1.", "_fc.")
+
+    @property
+    def imagenet_lacks(self) -> tuple[str, ...]:
+        """The pyramid's layers."""
+        return ("lateral.", "merge.", "refine.")
+
+    def adapt_imagenet(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Published arrays for our pixels and our batch normalisation.
+
+        The published network sees (x - 127) / 128, ours ImageNet's mean 0 and deviation 1: the
+        difference goes into the stem (exactly, but for the image's lower and right border). Its
+        batch normalisation adds 1e-3 to variances: what ours adds less goes into the variances.
+        """
+        scale = 255 * np.array(IMAGENET_STD, np.float32) / 128  # [3]
+        shift = (255 * np.array(IMAGENET_MEAN, np.float32) - 127) / 128
+        stem = np.asarray(state[_STEM], np.float32)  # [out, in, h, w]
+        adapted = {
+            name: np.asarray(array, np.float32) + np.float32(_PUBLISHED_EPSILON - BATCH_NORM_EPSILON)
+            if name.endswith("running_var")
+            else array
+            for name, array in state.items()
+        }
+        adapted[_STEM] = stem * scale[None, :, None, None]
+        adapted[_STEM_MEAN] = state[_STEM_MEAN] - np.einsum("oiyx,i->o", stem, shift)
+        return adapted
 
     def stages(self) -> list[_Stage]:
         """The stages at this width and depth; the first and last keep their depth."""

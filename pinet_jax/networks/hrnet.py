@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from pinet_jax.networks.layers import (
@@ -56,6 +57,15 @@ class HRNetConfig:
         last = f"stage{len(self.modules) + 1}.{self.modules[-1] - 1}"
         rows = range(1, len(self.branch_widths))
         return (*extras, *(f"{last}.fuse_layers.{i}." for i in rows))
+
+    @property
+    def imagenet_lacks(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def adapt_imagenet(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The published arrays as they are."""
+        return state
 
     def module(self, compute: Compute) -> nn.Module:
         """The network."""
