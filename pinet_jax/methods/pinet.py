@@ -73,7 +73,7 @@ class PINetInference(BottomUpInference):
     # Of the scores at other scales than 1. The released code names it without a value; 0.9 is its
     # sister project's for COCO, 0.8 for CrowdPose.
     scale_decrease: float = 0.9
-    # Scores are multiplied by the pose's share of the frame's area to this power: among equally
+    # Scores are multiplied by this power of the pose's area, in tenths of the frame's: among equally
     # sure poses of photographs, large ones are more exact. The paper has no such rule: 0.
     area_exponent: float = 0.0
 
@@ -166,8 +166,8 @@ class PINet(BottomUp):
             final = fusion.fuse_groups(groups) if inference.fusion else fusion.leaders(groups)
             if not inference.area_exponent:
                 return final
-            share = fusion.tight_area(final.keypoints) / (height * width)
-            return fusion.by_score(final, final.scores * share**inference.area_exponent)
+            tenths = fusion.tight_area(final.keypoints) / (0.1 * height * width)
+            return fusion.by_score(final, final.scores * tenths**inference.area_exponent)
 
         refined = pose_set([r.refined for r in results.values()])
         coarse = pose_set([r.coarse for r in results.values()])
