@@ -75,11 +75,16 @@ class Affine(NamedTuple):
 
     def __call__(self, points: jax.Array) -> jax.Array:
         """Points [..., 2] of the image, in the frame."""
-        return _multiply(self.matrix, points - self.centre) + self.offset
+        return _add(_multiply(self.matrix, _add(points, -self.centre)), self.offset)
 
     def inverse(self, points: jax.Array) -> jax.Array:
         """Points [..., 2] of the frame, in the image."""
-        return _multiply(jnp.linalg.inv(self.matrix), points - self.offset) + self.centre
+        moved = _multiply(jnp.linalg.inv(self.matrix), _add(points, -self.offset))
+        return _add(moved, self.centre)
+
+
+def _add(points: jax.Array, step: jax.Array) -> jax.Array:
+    return points + step.reshape((1,) * (points.ndim - 1) + (2,))
 
 
 def _multiply(matrix: jax.Array, points: jax.Array) -> jax.Array:
@@ -113,7 +118,7 @@ def augment(
     labelled = keypoints[..., 2:] > 0
     points = jnp.concatenate([affine(keypoints[..., :2]), keypoints[..., 2:]], axis=-1)
     places = affine.inverse(_grid(config.size // STRIDE) * STRIDE)  # [M, M, 2]
-    inside = ((places >= 0) & (places < photo.size[::-1])).all(axis=-1)
+    inside = ((places >= 0) & (places < photo.size[None, None, ::-1])).all(axis=-1)
     return {
         "image": jnp.clip(jnp.round(image), 0, 255).astype(jnp.uint8),
         "keypoints": jnp.where(labelled, points, 0.0),
@@ -170,7 +175,7 @@ def _read_bilinear(photo: Photograph, points: jax.Array) -> jax.Array:
     corner = jnp.floor(points)
     fx, fy = (points - corner)[..., 0], (points - corner)[..., 1]
     x, y = corner[..., 0].astype(jnp.int32), corner[..., 1].astype(jnp.int32)
-    height, width = photo.size[0], photo.size[1]
+    height, width = photo.size.astype(jnp.int32)
     last = photo.image.shape[0] - 1
 
     def at(dy: int, dx: int, weight: jax.Array) -> jax.Array:
@@ -191,7 +196,7 @@ def _change_colours(
     def factor(reach: float) -> jax.Array:
         return jax.random.uniform(next(keys), minval=1 - reach, maxval=1 + reach)
 
-    luma = (image * jnp.array([0.299, 0.587, 0.114])).sum(axis=-1, keepdims=True)
+    luma = (image * np.array([[[0.299, 0.587, 0.114]]], np.float32)).sum(axis=-1, keepdims=True)
     colourless = jax.random.bernoulli(next(keys), config.grey)
     image = luma + (image - luma) * jnp.where(colourless, 0.0, factor(config.saturation))
     mean = luma.mean()
@@ -217,7 +222,8 @@ def _erase(key: jax.Array, image: jax.Array, config: DeviceAugmentationConfig) -
     sides = config.size * jax.random.uniform(next(keys), (2,), minval=low, maxval=high)
     start = config.size * jax.random.uniform(next(keys), (2,)) - sides / 2
     grid = _grid(config.size)
-    inside = ((grid >= start) & (grid < start + sides)).all(axis=-1, keepdims=True)
+    after, before = grid >= start[None, None], grid < (start + sides)[None, None]
+    inside = (after & before).all(axis=-1, keepdims=True)
     colour = 255 * jax.random.uniform(next(keys), (1, 1, 3))
     noise = colour + 40 * jax.random.normal(next(keys), image.shape)
     return jnp.where(inside & jax.random.bernoulli(next(keys), config.erased), noise, image)
