@@ -62,7 +62,7 @@ def main() -> None:
 
 def _run(name: str, arguments: list[str]) -> None:
     try:
-        module = importlib.import_module(f"experiments.{name}")
+        module = importlib.import_module(f"experiments.commands.{name}")
         if hasattr(module, "run"):  # its flags depend on what it is called with
             module.run(arguments)
         else:

@@ -39,4 +39,4 @@ def load_config(name: str) -> ExperimentConfig:
 def available_configs() -> list[str]:
     """The names that `load_config` knows."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
-    return [name for name in names if name not in ("base", "flags")]
+    return [name for name in names if name != "base"]

@@ -26,7 +26,7 @@ from data_pipelines.input_pipeline import (
     training_batches,
 )
 from data_pipelines.records import open_split
-from experiments.prepare import main as prepare
+from experiments.commands.prepare import main as prepare
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17
 from tests.conftest import ROOT, shared_data

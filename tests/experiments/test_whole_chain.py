@@ -5,8 +5,9 @@ import json
 import jax
 import numpy as np
 
-from experiments import evaluate, prepare, train
-from experiments.scoring import Scoring
+from experiments.commands import evaluate, prepare
+from experiments.testing.scoring import Scoring
+from experiments.training import loop as train
 from pinet_jax.checkpoints import load_model
 from pinet_jax.interop.state_dict import to_state_dict
 from pinet_jax.interop.weight_files import write_arrays

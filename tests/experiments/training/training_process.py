@@ -1,0 +1,95 @@
+"""A training in float64, alone or as one of several processes that tests start side by side.
+
+In float32, at the usual rate, two ways to add up a batch drift apart within a few steps, however
+right both are: the smallest network multiplies any difference by ten to a hundred a step, since
+Adam takes steps of the rate's size even where gradients are little but rounding. In float64 and at
+a small rate the two stay together, and what is left of a difference is an error.
+"""
+
+import dataclasses
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines import records
+from data_pipelines.config import DataConfig
+from experiments.configs.base import ExperimentConfig
+from experiments.training import loop as command
+from pinet_jax import training
+from pinet_jax.losses import LossConfig
+from pinet_jax.models.pinet import PINet
+from pinet_jax.training import OptimizerConfig, Training
+from tests.data_pipelines.memory_records import make_records
+from tests.tiny import experiment
+
+
+def config(epochs: float) -> ExperimentConfig:
+    """Two steps an epoch; everybody is tall enough for refinement."""
+    return dataclasses.replace(
+        experiment(
+            epochs=epochs,
+            loss=LossConfig(min_part_area=1),
+            optimizer=OptimizerConfig(learning_rate=1e-5),
+        ),
+        synthetic=None,
+        data=DataConfig(input_size=64),
+    )
+
+
+@contextmanager
+def float64_on_memory_records():
+    """Trainings in here have float64 variables, compute with them, and read eight records."""
+    make, init, shapes = Training.make, command.init_variables, command.abstract_variables
+
+    def make_float64(*arguments):
+        ready = make(*arguments)
+        model = ready.model
+        wide = PINet(model.config, dtype=jnp.float64, batch_norm=model.batch_norm)
+        return ready._replace(model=wide)
+
+    normalize, render = training.normalize, training.render_targets
+
+    def normalize_float64(images):
+        first, second = (normalize(jnp.full_like(images[:1, :1, :1], v)) for v in (0, 255))
+        return first + images.astype(jnp.float64) / 255 * (second - first)
+
+    def render_float64(keypoints, area, valid_mask, **options):
+        return render(
+            keypoints.astype(jnp.float64), area.astype(jnp.float64), valid_mask, **options
+        )
+
+    def init_float64(*arguments):
+        return jax.tree.map(np.float64, init(*arguments))
+
+    def shapes_float64(model):
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, np.float64), shapes(model))
+
+    with (
+        mock.patch.object(Training, "make", make_float64),
+        mock.patch.object(command, "init_variables", init_float64),
+        mock.patch.object(command, "abstract_variables", shapes_float64),
+        mock.patch.object(training, "normalize", normalize_float64),
+        mock.patch.object(training, "render_targets", render_float64),
+        mock.patch.object(records, "open_split", lambda *_: make_records(8)),
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+    ):
+        yield
+
+
+def main(workdir: Path, number: int, port: int) -> None:
+    """Trains without end as one of two processes."""
+    jax.distributed.initialize(
+        f"127.0.0.1:{port}", 2, number, cluster_detection_method="deactivate"
+    )
+    with float64_on_memory_records():
+        command.main(config="", experiment=config(1000), workdir=workdir)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
