@@ -7,25 +7,19 @@ import operator
 from collections.abc import Mapping
 
 from experiments.configs import load_config
+from experiments.configs.paper_rows import SIZES
 from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.complexity import Complexity, count_complexity
 from pinet_jax.decoding import PEAKS_PER_PART
 from pinet_jax.errors import UsageError
-
-# Table 3 of the paper: millions of parameters, and billions of multiply-adds at 512 x 512.
-PAPER = {
-    "SPM": (29.3, 41.8),
-    "HigherHRNet": (28.6, 47.7),
-    "DEKR": (29.6, 45.4),
-    "PINet": (29.4, 42.4),
-}
 
 
 def main(*, config: str, size: tuple[int, ...] = (512,)) -> None:
     """Counts a network's parameters and multiply-adds, by layer and from the compiled program.
 
     Args:
-        config: the experiment: ochuman, crowdpose, coco, an ablation, or a Python file of your own.
+        config: the experiment: ochuman, crowdpose, coco, a row of the paper's tables, or a Python
+            file of your own.
         size: height and width of the image in pixels, multiples of 32; one number for both.
     """
     if len(size) not in (1, 2):
@@ -65,7 +59,10 @@ def table(counts: Mapping[str, Complexity], poses: int) -> str:
             * ("refinement" in counts),
             "",
             "The paper's Table 3, at 512 x 512 (its PINet fits the network without refinement):",
-            *(f"{name:<20}{size:>14.1f}{macs:>12.1f}" for name, (size, macs) in PAPER.items()),
+            *(
+                f"{name:<20}{size.parameters:>14.1f}{size.multiply_adds:>12.1f}"
+                for name, size in SIZES.items()
+            ),
         ]
     )
 

@@ -1,49 +1,33 @@
-"""How configs' fields that are no plain values are written on the command line."""
+"""What commands share in reading their command line."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
-
-from pinet_jax.models import graphs
-from pinet_jax.skeletons import Skeleton
-
-_GRAPHS = {
-    name: function
-    for name, function in vars(graphs).items()
-    if name.islower() and getattr(function, "__module__", None) == graphs.__name__
-}
+import itertools
+import re
+from collections.abc import Sequence
 
 
-def field_types() -> ConstructorRegistry:
-    """What to parse a command line inside of: a skeleton is a file, a graph is a name."""
-    registry = ConstructorRegistry()
+def given(arguments: Sequence[str], flag: str) -> str | None:
+    """The value that a flag is given, looked for before the command line is parsed.
 
-    @registry.primitive_rule
-    def _skeleton(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-        if info.type is not Skeleton:
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="SKELETON.JSON",
-            instance_from_str=lambda words: Skeleton.from_json(Path(words[0])),
-            is_instance=lambda value: isinstance(value, Skeleton),
-            str_from_instance=lambda skeleton: [skeleton.name],
-        )
+    What --config and --checkpoint name decides the defaults of other flags.
+    """
+    for name, value in itertools.pairwise([*arguments, ""]):
+        if name == flag:
+            return value
+        if name.startswith(f"{flag}="):
+            return name.removeprefix(f"{flag}=")
+    return None
 
-    @registry.primitive_rule
-    def _graph(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-        if info.type is not graphs.Graph:
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="{" + ",".join(_GRAPHS) + "}",
-            instance_from_str=lambda words: _GRAPHS[words[0]],
-            is_instance=callable,
-            str_from_instance=lambda graph: [graph.__name__],
-            choices=tuple(_GRAPHS),
-        )
 
-    return registry
+def in_flags(message: str, arguments: Sequence[str]) -> str:
+    """A message that begins with a config's field, with the flag that was typed in its place."""
+    field = re.match(r"[a-z]\w*", message)
+    if field is None:
+        return message
+    words = field[0].replace("_", "-")
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if re.fullmatch(rf"--([\w-]+\.)*(no-)?{words}", flag):
+            return flag + message[field.end() :]
+    return message

@@ -7,7 +7,7 @@ Paper: AP 68.9, AP50 88.7, AP75 74.7, easy 75.4, medium 69.6, hard 61.5.
 """
 
 from data_pipelines.config import DataConfig
-from experiments.configs.base import ExperimentConfig, LoopConfig
+from experiments.configs.base import ExperimentConfig, LoopConfig, PaperResult
 from pinet_jax.inference import InferenceConfig
 from pinet_jax.losses import LossConfig
 from pinet_jax.models.config import PINetConfig
@@ -28,4 +28,13 @@ def get_config() -> ExperimentConfig:
             loss=LossConfig(min_part_area=0),  # small people have part points here
         ),
         loop=LoopConfig(batch_size=8),
+        paper=PaperResult.percent(
+            "CrowdPose test",
+            AP=68.9,
+            AP50=88.7,
+            AP75=74.7,
+            AP_easy=75.4,
+            AP_medium=69.6,
+            AP_hard=61.5,
+        ),
     )

@@ -1,4 +1,4 @@
-"""Poses -> figures, table and report: what `evaluate` does with a result file or a checkpoint."""
+"""Poses -> figures, table and report: what `score` and `evaluate` have in common."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_pipelines.annotations import read_results
 from pinet_jax.errors import UsageError
-from pinet_jax.evaluation import report as pages
 from pinet_jax.evaluation.coco import Evaluation
-from pinet_jax.evaluation.keypoint_errors import keypoint_errors
-from pinet_jax.evaluation.matching import best_f1_score
-from pinet_jax.evaluation.results import Dataset, Metric, read_results
+from pinet_jax.evaluation.dataset import Dataset, Metric
 from pinet_jax.evaluation.summary import (
     CROWDING_BINS,
     Difference,
@@ -24,15 +22,14 @@ from pinet_jax.evaluation.summary import (
     evaluate,
     paired_differences,
     summarize,
-    to_json,
-    to_text,
 )
+from pinet_jax.evaluation.tables import to_json, to_text
 from pinet_jax.files import write_whole
 from pinet_jax.skeletons import Skeleton
 
 
 @dataclasses.dataclass(frozen=True)
-class Scoring:
+class ScoreOptions:
     """What to make of the poses.
 
     Attributes:
@@ -52,17 +49,16 @@ class Scoring:
     seed: int = 0
 
 
-DEFAULT_SCORING = Scoring()
-
-
-def check_scoring(scoring: Scoring) -> None:
+def check_score_options(out: Path, options: ScoreOptions) -> None:
     """Refuses values that would fail only after all poses were found."""
-    check_bins(scoring.crowding_bins)
-    least = 1 if scoring.compare else 0
-    if scoring.resamples < least:
-        raise UsageError(f"--resamples {scoring.resamples}: give {least} or more")
-    if scoring.gallery_size < 0:
-        raise UsageError(f"--gallery-size {scoring.gallery_size}: give 0 or more")
+    if out.suffix != ".json":
+        raise UsageError(f"--out {out}: must end in .json; other files go beside it")
+    check_bins(options.crowding_bins)
+    least = 1 if options.compare else 0
+    if options.resamples < least:
+        raise UsageError(f"--resamples {options.resamples}: give {least} or more")
+    if options.gallery_size < 0:
+        raise UsageError(f"--gallery-size {options.gallery_size}: give 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +80,23 @@ class Source:
     protocol: Mapping[str, str]
     layer: str = "result"
     read_image: Callable[[Mapping[str, Any]], np.ndarray] | None = None
-    stages: Callable[[Sequence[int]], Mapping[int, Mapping[str, pages.Poses]]] | None = None
+    stages: Callable[[Sequence[int]], Mapping[int, Mapping[str, Any]]] | None = None
     speed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     paper: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-def score(
+class _Scored(NamedTuple):
+    """Poses with everything that was computed of them."""
+
+    dataset: Dataset
+    results: Sequence[dict[str, Any]]
+    skeleton: Skeleton
+    evaluation: Evaluation
+    summary: Summary
+    differences: Mapping[str, Difference] | None
+
+
+def score_poses(
     dataset: Dataset,
     results: Sequence[dict[str, Any]],
     metric: Metric,
@@ -97,18 +104,18 @@ def score(
     *,
     out: Path,
     source: Source,
-    scoring: Scoring,
+    options: ScoreOptions,
 ) -> dict[str, Any]:
     """Scores checked results, prints the table, and writes everything that was asked for.
 
     Args:
-        dataset: from `read_annotations`.
-        results: from `read_results`.
+        dataset: from `ground_truth`.
+        results: checked result entries.
         metric: coco or crowdpose.
         skeleton: of both.
         out: the JSON file; the table goes beside it as `.txt`.
         source: what the poses are.
-        scoring: what to make of them.
+        options: what to make of them.
 
     Returns:
         What the JSON file holds.
@@ -119,75 +126,85 @@ def score(
         results,
         evaluation,
         metric,
-        crowding_bins=scoring.crowding_bins,
-        resamples=scoring.resamples,
-        seed=scoring.seed,
+        crowding_bins=options.crowding_bins,
+        resamples=options.resamples,
+        seed=options.seed,
     )
     differences = None
-    if scoring.compare is not None:
-        other = read_results(scoring.compare, dataset, skeleton)
-        differences = paired_differences(
-            dataset,
-            evaluation,
-            evaluate(dataset, other, metric, skeleton),
-            resamples=scoring.resamples,
-            seed=scoring.seed,
-        )
-        protocol = {**source.protocol, "compared with": str(scoring.compare)}
+    if options.compare is not None:
+        differences = _compare(dataset, evaluation, metric, skeleton, options)
+        protocol = {**source.protocol, "compared with": str(options.compare)}
         source = dataclasses.replace(source, protocol=protocol)
+    scored = _Scored(dataset, results, skeleton, evaluation, summary, differences)
+    # Reading pictures can fail, and so comes before anything is written.
+    page = None if options.report is None else _page(scored, source, options)
+    figures = _write_figures(scored, source, out)
+    if options.report is not None and page is not None:
+        write_whole(options.report, page)
+    return figures
 
-    # All that can fail is made before anything is written.
-    page = None
-    if scoring.report is not None:
-        content = _report(
-            dataset, results, skeleton, source, scoring, evaluation, summary, differences
-        )
-        page = pages.render(content)
+
+def _compare(
+    dataset: Dataset,
+    evaluation: Evaluation,
+    metric: Metric,
+    skeleton: Skeleton,
+    options: ScoreOptions,
+) -> dict[str, Difference]:
+    assert options.compare is not None
+    other = read_results(options.compare, dataset, skeleton)
+    return paired_differences(
+        dataset,
+        evaluation,
+        evaluate(dataset, other, metric, skeleton),
+        resamples=options.resamples,
+        seed=options.seed,
+    )
+
+
+def _write_figures(scored: _Scored, source: Source, out: Path) -> dict[str, Any]:
     figures = {
-        **to_json(summary, differences),
+        **to_json(scored.summary, scored.differences),
         "protocol": dict(source.protocol),
         "speed": dict(source.speed),
     }
-    table = to_text(summary, differences)
+    table = to_text(scored.summary, scored.differences)
     words = [f"{name}: {text}" for name, text in {**source.protocol, **source.speed}.items()]
     print(table)
     write_whole(out.with_suffix(".txt"), "\n".join([*words, "", table]) + "\n")
-    if scoring.report is not None and page is not None:
-        write_whole(scoring.report, page)
     write_whole(out, json.dumps(figures, indent=1, allow_nan=False) + "\n")
     return figures
 
 
-def _report(
-    dataset: Dataset,
-    results: Sequence[dict[str, Any]],
-    skeleton: Skeleton,
-    source: Source,
-    scoring: Scoring,
-    evaluation: Evaluation,
-    summary: Summary,
-    differences: Mapping[str, Difference] | None,
-) -> pages.Report:
-    chosen = pages.choose_images(evaluation, scoring.gallery_size, seed=scoring.seed)
-    return pages.Report(
-        title=source.title,
-        protocol=source.protocol,
-        summary=summary,
-        precision=evaluation.precision,
-        errors=keypoint_errors(dataset, results, evaluation.matches, skeleton),
-        skeleton=skeleton,
-        references=source.paper,
-        speed=source.speed,
-        differences=differences,
-        gallery=pages.gallery(
-            dataset,
-            results,
-            evaluation,
-            skeleton,
-            chosen,
-            read_image=source.read_image,
-            stages=source.stages(list(chosen)) if source.stages else None,
-            name=source.layer,
-        ),
-        shown_score=best_f1_score(evaluation.matches),
+def _page(scored: _Scored, source: Source, options: ScoreOptions) -> str:
+    """The report; what it needs is imported here, for figures alone are to come at once."""
+    from pinet_jax.evaluation.keypoint_errors import keypoint_errors
+    from pinet_jax.evaluation.matching import best_f1_score
+    from pinet_jax.evaluation.report import gallery, page
+
+    matches = scored.evaluation.matches
+    chosen = gallery.choose_images(matches, options.gallery_size, seed=options.seed)
+    return page.render(
+        page.Report(
+            title=source.title,
+            protocol=source.protocol,
+            summary=scored.summary,
+            precision=scored.evaluation.precision,
+            errors=keypoint_errors(scored.dataset, scored.results, matches, scored.skeleton),
+            skeleton=scored.skeleton,
+            references=source.paper,
+            speed=source.speed,
+            differences=scored.differences,
+            gallery=gallery.gallery(
+                scored.dataset,
+                scored.results,
+                matches,
+                scored.skeleton,
+                chosen,
+                read_image=source.read_image,
+                stages=source.stages(list(chosen)) if source.stages else None,
+                name=source.layer,
+            ),
+            shown_score=best_f1_score(matches),
+        )
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from experiments.commands.evaluate import EvaluationSet, open_test_set
 from experiments.configs.base import ExperimentConfig
+from experiments.testing.image_sets import EvaluationSet, ImageSet, experiments_set
 from pinet_jax.errors import InputError
 from pinet_jax.inference import STRIDE
 from pinet_jax.skeletons import Skeleton
+from pinet_jax.threads import work_ahead
 from pinet_jax.training import DeviceBatch
 
 Batches = Iterator[tuple[DeviceBatch, np.ndarray]]  # and the image ids of this process's rows, [B]
@@ -49,10 +49,10 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
     Raises:
         InputError: it is not there, or does not fit the network's keypoints.
     """
-    return Records(config) if config.synthetic is None else SyntheticCrowds(config)
+    return PreparedData(config) if config.synthetic is None else SyntheticCrowds(config)
 
 
-class Records:
+class PreparedData:
     """A prepared dataset."""
 
     def __init__(self, config: ExperimentConfig) -> None:
@@ -82,7 +82,7 @@ class Records:
     def test_set(self, workdir: Path) -> EvaluationSet:
         """The split to test on."""
         del workdir
-        return open_test_set(None, None, None, None, None, self._config)
+        return experiments_set(self._config)
 
 
 class SyntheticCrowds:
@@ -128,18 +128,14 @@ class SyntheticCrowds:
             }
             return sent, ids
 
-        with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(make, start_step)
-            for step in itertools.count(start_step + 1):
-                ready = upcoming.result()
-                upcoming = pool.submit(make, step)
-                yield ready
+        # One thread, which keeps the crowds that come again, and works while the device trains.
+        for _, ready in work_ahead(make, itertools.count(start_step), threads=1, ahead=1):
+            yield ready
 
     def test_set(self, workdir: Path) -> EvaluationSet:
         """Crowds of another seed; their annotations go into the work folder."""
         from data_pipelines.synthetic_crowds import coco_format
         from data_pipelines.synthetic_crowds.crowds import Crowd, crowds
-        from experiments.testing.split_prediction import ImageSet
 
         config, skeleton = self._synthetic, self._config.model.skeleton
         seed = self._config.training.seed + _TEST_SEED
@@ -149,7 +145,7 @@ class SyntheticCrowds:
         people: list[dict[str, Any]] = []
         for image_id in range(config.test_images):
             made = jax.device_get(render(jax.random.key(seed), jnp.asarray([image_id])))
-            single = Crowd(*(part[0] for part in made))
+            single = Crowd(*(array[0] for array in made))
             pixels.append(np.asarray(single.image))
             images.append(coco_format.image_entry(single, image_id, f"{image_id}.jpg"))
             people += coco_format.person_entries(single, image_id)
@@ -158,7 +154,7 @@ class SyntheticCrowds:
         annotations.write_text(json.dumps(content))
         shapes = [image.shape[:2] for image in pixels]
         found = ImageSet(list(range(len(pixels))), shapes, pixels.__getitem__)
-        return EvaluationSet("synthetic crowds", found, annotations, annotated=True)
+        return EvaluationSet("synthetic crowds", found, annotations, skeleton)
 
 
 def crowds_of_step(step: int, passes: int) -> tuple[int, int]:

@@ -1,42 +1,26 @@
-"""`pinet-jax train`: trains a network, tests it in between, goes on by itself after any end."""
+"""The training loop: steps, and the tests and checkpoints between them."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import itertools
-import json
-import logging
 import math
-import signal
-import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import tyro
 from jax.experimental import multihost_utils
 
-from experiments.commands.flags import field_types
-from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
 from experiments.training.data import TrainingData, open_training_data
 from experiments.training.log import TrainingLog
+from experiments.training.process import connect, interruption
+from experiments.training.start import first_state, note_config, restored_state
+from experiments.training.trace import Trace
 from experiments.training.validation import Validation
-from pinet_jax.checkpoints import TrainingCheckpoints, load_model
-from pinet_jax.compilation_cache import use_user_cache
+from pinet_jax.checkpoints import TrainingCheckpoints
 from pinet_jax.errors import InputError, UsageError
-from pinet_jax.files import write_whole
-from pinet_jax.freed_memory import keep_freed_memory
-from pinet_jax.interop.state_dict import replace_backbone
-from pinet_jax.interop.weight_files import read_arrays
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import Variables, abstract_variables
 from pinet_jax.training import (
     Metrics,
     Training,
@@ -44,111 +28,12 @@ from pinet_jax.training import (
     check_batch_size,
     compile_train_step,
     make_mesh,
-    replicated,
     split_by_image,
 )
 
 
 class Stopped(Exception):
     """The training was asked to stop, and everything that is to be kept has been written."""
-
-
-def main(
-    *,
-    config: str,
-    experiment: ExperimentConfig,
-    workdir: Path,
-    init_backbone: Path | None = None,
-    init_model: Path | None = None,
-    distributed: bool = False,
-) -> None:
-    """Trains, evaluates in between, keeps the best by AP.
-
-    The same command goes on where it was stopped: by Ctrl-C, SIGTERM, a crash or a power cut.
-    WORKDIR/checkpoints holds the latest checkpoints and the best; `predict` and `evaluate` take
-    WORKDIR for the best one. Beside them: metrics.jsonl, pictures of predictions, config.json.
-
-    Args:
-        config: the experiment: ochuman, crowdpose, coco, an ablation, or a Python file of your own.
-        experiment: its fields, each of which can be given another value.
-        workdir: folder of this training.
-        init_backbone: a published ImageNet HRNet (.pth, .safetensors or .npz) to start from.
-        init_model: a whole network to start from: a checkpoint, a work folder, or an exported
-            .safetensors.
-        distributed: this is one process of several, which find each other through SLURM, MPI,
-            Kubernetes or a TPU pod.
-    """
-    if distributed:
-        jax.distributed.initialize()
-    prepare_process()
-    with contextlib.suppress(Stopped):
-        train(experiment, workdir, init_backbone=init_backbone, init_model=init_model)
-
-
-def prepare_process() -> None:
-    """What a process that trains does first."""
-    use_user_cache()
-    keep_freed_memory()
-    _hush_checkpoints()
-
-
-def _hush_checkpoints() -> None:
-    """Keeps orbax's own messages off the bar.
-
-    Whatever it cannot write comes as an exception, too, and becomes one line. Before that, each
-    array that was still to be written would print that nobody waits for it any more.
-    """
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    print_other = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            print_other(unraisable)
-
-    sys.unraisablehook = hook
-
-
-def run(arguments: Sequence[str]) -> None:
-    """Parses the command line: every field of the named config is a flag, with its value there."""
-    default = load_config(_config_name(arguments) or "ochuman")
-
-    def command(
-        *,
-        config: str,
-        workdir: Path,
-        init_backbone: Path | None = None,
-        init_model: Path | None = None,
-        distributed: bool = False,
-        experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = default,
-    ) -> None:
-        main(
-            config=config,
-            experiment=experiment,
-            workdir=workdir,
-            init_backbone=init_backbone,
-            init_model=init_model,
-            distributed=distributed,
-        )
-
-    command.__doc__ = main.__doc__
-    with field_types():
-        tyro.cli(
-            command,
-            prog="pinet-jax train",
-            args=arguments,
-            config=(tyro.conf.AvoidSubcommands,),
-        )
-
-
-def _config_name(arguments: Sequence[str]) -> str | None:
-    for flag, value in itertools.pairwise([*arguments, ""]):
-        if flag == "--config":
-            return value
-        if flag.startswith("--config="):
-            return flag.removeprefix("--config=")
-    return None
 
 
 def train(
@@ -180,18 +65,18 @@ def train(
     mesh = make_mesh(devices)
     check_batch_size(config.training, mesh.size)
     if jax.process_count() > 1:
-        _connect(mesh)
+        connect(mesh)
     data = open_training_data(config)
     training = Training.make(config.model, config.training, _steps_per_epoch(config, data))
-    _note_config(config, workdir)
+    note_config(config, workdir)
     checkpoints = TrainingCheckpoints(workdir / "checkpoints", config.model, keep=config.loop.keep)
     with contextlib.closing(checkpoints):
         if checkpoints.latest_step is None:
-            state = _first_state(config, training, mesh, init_backbone, init_model)
+            state = first_state(config, training, mesh, init_backbone, init_model)
         else:
-            state = _restored_state(config, training, mesh, checkpoints)
-        with _interruption() as interruption:
-            loop = _Loop(config, workdir, data, training, checkpoints, interruption)
+            state = restored_state(config, training, mesh, checkpoints)
+        with interruption() as asked:
+            loop = _Loop(config, workdir, data, training, checkpoints, asked)
             return loop.run(state, mesh)
 
 
@@ -230,7 +115,7 @@ class _Loop:
             every=self._config.loop.log_every,
             writes=self._leads,
         )
-        self._trace = _Trace(self._workdir / "profile", self._config.loop.profile, self._log.say)
+        self._trace = Trace(self._workdir / "profile", self._config.loop.profile, self._log.say)
         with contextlib.closing(self._log), contextlib.closing(self._trace):
             if step and self._checkpoints.evaluation(step) is None and self._tests_at(step):
                 self._test(step, state)  # it was stopped before, or in, this test
@@ -333,114 +218,5 @@ class _Loop:
         return now > before or step == self._last_step
 
 
-class _Trace:
-    """The trace for TensorBoard's profiler, of the steps that the config names."""
-
-    def __init__(self, folder: Path, steps: tuple[int, int] | None, say: Callable[[str], None]):
-        self._folder, self._say = folder, say
-        self._first, self._last = steps or (0, -1)
-        self._running = False
-
-    def before(self, step: int) -> None:
-        """Begins at the first step, or at a later one if the training goes on from there."""
-        if self._first <= step <= self._last and not self._running:
-            jax.profiler.start_trace(str(self._folder))
-            self._running = True
-
-    def after(self, step: int, results: Any) -> None:
-        """Ends at the last step, when the device is done with it."""
-        if step == self._last and self._running:
-            jax.block_until_ready(results)
-            self.close()
-
-    def close(self) -> None:
-        """Writes what there is, if that has not been done."""
-        if self._running:
-            self._running = False
-            jax.profiler.stop_trace()
-            self._say(f"{self._folder}: the trace is written, for TensorBoard's profiler")
-
-
-def _connect(mesh: jax.sharding.Mesh) -> None:
-    """Lets all devices exchange something while no process is busy.
-
-    CPUs connect at their first exchange, and give up on a process that compiles, or renders the
-    test set, for more than half a minute; once connected they wait.
-    """
-    ones = np.ones(len(mesh.local_devices), np.float32)
-    shared = jax.make_array_from_process_local_data(split_by_image(mesh), ones)
-    jax.block_until_ready(jax.jit(jnp.sum)(shared))
-
-
 def _steps_per_epoch(config: ExperimentConfig, data: TrainingData) -> float:
     return data.images_per_epoch / config.training.batch_size
-
-
-def _first_state(
-    config: ExperimentConfig,
-    training: Training,
-    mesh: jax.sharding.Mesh,
-    init_backbone: Path | None,
-    init_model: Path | None,
-) -> TrainState:
-    variables: Variables
-    if init_model is not None:
-        _, variables = load_model(init_model, config.model)
-    else:
-        variables = init_variables(config.model, config.training.seed)
-    if init_backbone is not None:
-        arrays = read_arrays(init_backbone)
-        variables = replace_backbone(variables, arrays, config.model, where=str(init_backbone))
-    return jax.device_put(training.init_state(variables), replicated(mesh))
-
-
-def _restored_state(
-    config: ExperimentConfig,
-    training: Training,
-    mesh: jax.sharding.Mesh,
-    checkpoints: TrainingCheckpoints,
-) -> TrainState:
-    shapes = jax.eval_shape(training.init_state, abstract_variables(config.model))
-    placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
-    )
-    return TrainState.join(*checkpoints.restore(placed.tested, placed.rest))
-
-
-def _note_config(config: ExperimentConfig, workdir: Path) -> None:
-    """Writes the config for whoever looks into the folder; says what changed since the start."""
-    content = json.loads(json.dumps(dataclasses.asdict(config), default=lambda f: f.__name__))
-    file = workdir / "config.json"
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if jax.process_index() == 0:
-            if file.is_file() and json.loads(file.read_text()) != content:
-                print(f"{file}: this training began with another config; it is replaced")
-            write_whole(file, json.dumps(content, indent=1) + "\n")
-    except (OSError, ValueError) as error:
-        raise InputError(f"--workdir {workdir}: cannot be used ({error})") from error
-
-
-@contextlib.contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """An event that SIGTERM and the first Ctrl-C set; the second Ctrl-C ends the process."""
-    event = threading.Event()
-    # In a job of several processes JAX listens to SIGTERM, so that all stop at the same step.
-    alone = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
-    if not alone:
-        yield event
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def ask(number: int, frame: Any) -> None:
-        del frame
-        event.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,13 +11,14 @@ import cv2
 import jax
 import numpy as np
 
-from experiments.commands.evaluate import EvaluationSet
+from data_pipelines.annotations import check_results
 from experiments.configs.base import ExperimentConfig
+from experiments.testing.image_sets import EvaluationSet
 from experiments.testing.split_prediction import predict_split
 from pinet_jax.errors import InputError
+from pinet_jax.evaluation.dataset import metric_of
 from pinet_jax.evaluation.result_files import PartialResults
-from pinet_jax.evaluation.results import read_annotations, read_results
-from pinet_jax.evaluation.summary import evaluate, metric_of
+from pinet_jax.evaluation.summary import evaluate
 from pinet_jax.inference import Predictor
 from pinet_jax.models.pinet import Variables
 from pinet_jax.visualization import draw_poses
@@ -37,7 +38,7 @@ class Validation:
         self._config, self._tested, self._workdir = config, tested, workdir
         skeleton = config.model.skeleton
         self._metric = metric_of(skeleton)
-        self._dataset = read_annotations(tested.annotations, self._metric, skeleton)
+        self._dataset = tested.ground_truth(self._metric)
         self._predictor: Predictor | None = None
 
     def run(
@@ -72,14 +73,13 @@ class Validation:
                 images,
                 self._predictor,
                 partial,
-                input_size=config.inference.input_size,
                 batch_size=config.loop.batch_size,
                 category_id=self._dataset["categories"][0]["id"],
             )
             results = partial.results(images.ids)
         file.unlink()
         self._draw(step, results)
-        checked = read_results(results, self._dataset, config.model.skeleton)
+        checked = check_results(results, self._dataset, config.model.skeleton)
         return evaluate(self._dataset, checked, self._metric, config.model.skeleton).metrics
 
     def _draw(self, step: int, results: Sequence[dict[str, Any]]) -> None:

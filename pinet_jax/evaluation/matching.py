@@ -1,6 +1,6 @@
 """Who was found: matches per image, and average precision from them.
 
-The figures of record come from pycocotools and faster-coco-eval. They say nothing about single
+The figures of record come from pycocotools. They say nothing about single
 images; the matches here do, and give the same figures for any set of images with any weights:
 what bootstrap, bins of crowding, and the report's gallery are made of.
 

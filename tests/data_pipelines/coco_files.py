@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_pipelines.annotations import read_annotations
+from pinet_jax.evaluation.dataset import Dataset, Metric, ground_truth
 from pinet_jax.skeletons import COCO_17, Skeleton
 
 
@@ -51,3 +53,26 @@ def write_json(file: Path, annotations: Any) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(annotations))
     return file
+
+
+class MemoryFile:
+    """A file that is not on the disk."""
+
+    name = "people.json"
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read_bytes(self) -> bytes:
+        return self.data
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_truth(annotations: Any, metric: Metric, skeleton: Skeleton) -> Dataset:
+    """A COCO-format object, as the metrics get it from a file."""
+    file: Any = MemoryFile(json.dumps(annotations).encode())
+    found = read_annotations([file], skeleton)
+    found.require_sound()
+    return ground_truth(found.to_coco(), metric)

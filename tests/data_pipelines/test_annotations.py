@@ -13,6 +13,9 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 
 from data_pipelines.annotations import Annotations, is_kept, read_annotations, valid_mask
+from data_pipelines.annotations.reader import BOX_AREAS, OTHER_CATEGORIES
+from data_pipelines.annotations.regions import region_problem
+from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.conftest import shared_data
 from tests.data_pipelines import coco_files
@@ -245,6 +248,76 @@ def test_missing_optional_fields_are_filled_in(tmp_path, sound):
     assert filled["category_id"] == 1
 
 
+def test_an_area_of_0_is_that_of_the_box_and_said(tmp_path, sound):
+    sound["annotations"][0]["area"] = 0
+    del sound["annotations"][1]["area"]
+    annotations = _read(tmp_path, sound)
+    assert [annotations.people[i][0]["area"] for i in (1, 2, 3)] == [600.0, 600.0, 400.0]
+    assert annotations.notes == {BOX_AREAS: 2}
+
+
+def test_an_area_of_0_of_nobody_labelled_stays(tmp_path, sound):
+    sound["annotations"][0] |= {"area": 0, "keypoints": [0] * 51, "num_keypoints": 0}
+    annotations = _read(tmp_path, sound)
+    assert annotations.people[1][0]["area"] == 0
+    assert annotations.notes == {}
+
+
+def test_other_categories_are_left_out_and_counted(tmp_path, sound):
+    """As exports do that have labels without keypoints beside the people."""
+    sound["categories"][0]["id"] = 5
+    sound["categories"].append({"id": 2, "name": "ball", "keypoints": []})
+    for person, category_id in zip(sound["annotations"], (5, 2, 5), strict=True):
+        person["category_id"] = category_id
+    del sound["annotations"][1]["keypoints"], sound["annotations"][1]["bbox"]
+    annotations = _read(tmp_path, sound)
+    assert annotations.faults == ()
+    assert [len(annotations.people[i]) for i in (1, 2, 3)] == [1, 0, 1]
+    assert annotations.notes == {OTHER_CATEGORIES: 1}
+    assert annotations.category["id"] == annotations.people[1][0]["category_id"] == 5
+
+
+@pytest.mark.parametrize("categories", [None, [], [{"id": 1, "name": "person"}]])
+def test_people_of_an_unknown_category_are_named(tmp_path, sound, categories):
+    sound["categories"] = categories
+    if categories is None:
+        del sound["categories"]
+    sound["annotations"][2]["category_id"] = 3
+    fault = _one_fault(_read(tmp_path, sound))
+    assert "annotation 103: category_id is no category of people (3, not 1)" in fault
+
+
+def test_figures_need_no_pictures_and_so_no_sizes(sound):
+    for image in sound["images"]:
+        del image["file_name"], image["width"], image["height"]
+    assert _read_alone(sound).faults == ()
+    sound["images"][1]["width"] = 0
+    assert "image 2: width is no positive" in _one_fault(_read_alone(sound))
+
+
+def test_missing_pictures_are_found_without_decoding(tmp_path, sound):
+    (tmp_path / "images" / "0002.jpg").write_bytes(b"broken")
+    (tmp_path / "images" / "0003.jpg").unlink()
+    file = coco_files.write_json(tmp_path / "people.json", sound)
+    annotations = read_annotations([file], COCO_17, tmp_path / "images", decode=False)
+    assert "image 3: missing image" in _one_fault(annotations)
+
+
+def test_a_list_of_images_alone_is_read_on_request(tmp_path, sound):
+    del sound["annotations"]
+    file = coco_files.write_json(tmp_path / "people.json", sound)
+    assert "has no list `annotations`" in _one_fault(read_annotations([file], COCO_17))
+    listed = read_annotations([file], COCO_17, annotations_required=False)
+    assert listed.faults == () and not listed.annotated and len(listed.images) == 3
+
+
+def test_the_first_of_several_faults_is_raised_and_the_others_counted(tmp_path, sound):
+    for person in sound["annotations"]:
+        person["iscrowd"] = None
+    with pytest.raises(InputError, match=r"annotation 101: iscrowd is neither.* \(and 2 more\)$"):
+        _read(tmp_path, sound).require_sound()
+
+
 def test_the_files_own_count_of_keypoints_stays(tmp_path, sound):
     sound["annotations"][0]["num_keypoints"] = 3
     assert _read(tmp_path, sound).people[1][0]["num_keypoints"] == 3
@@ -282,7 +355,7 @@ def _compressed(mask: np.ndarray) -> dict:
 
 @pytest.mark.parametrize("form", ["polygon", "runs", "string", "box"])
 @pytest.mark.parametrize("who", [{"iscrowd": 1}, {"num_keypoints": 0}])
-def test_crowds_and_unlabelled_people_are_cut_out(tmp_path, sound, form, who):
+def test_crowds_and_unlabelled_people_are_masked(tmp_path, sound, form, who):
     mask = _rectangle()
     shapes = {
         "polygon": [[5, 4, 35, 4, 35, 24, 5, 24]],
@@ -320,7 +393,7 @@ BROKEN_SHAPES = [
 
 
 @pytest.mark.parametrize("shape", BROKEN_SHAPES)
-def test_a_region_that_cannot_be_cut_out_is_named(tmp_path, sound, shape):
+def test_a_region_that_cannot_be_masked_is_named(tmp_path, sound, shape):
     sound["annotations"][0] |= {"segmentation": shape, "iscrowd": 1}
     annotations = _read(tmp_path, sound)
     assert "annotation 101: broken segmentation" in _one_fault(annotations)
@@ -336,9 +409,8 @@ def test_every_rle_of_pycocotools_is_sound(seed, height, width):
     shape = {"size": [height, width], "counts": rle["counts"].decode()}
     crowd = coco_files.person(1, 1, iscrowd=1, segmentation=shape)
     image = {"id": 1, "file_name": "a.jpg", "width": width, "height": height}
-    annotations = _read_alone({"images": [image], "annotations": [crowd]})
-    assert annotations.faults == ()
-    np.testing.assert_array_equal(valid_mask(image, annotations.people[1]), 1 - mask)
+    assert region_problem(crowd, height, width) is None
+    np.testing.assert_array_equal(valid_mask(image, [crowd]), 1 - mask)
 
 
 # Fuzz.
@@ -385,23 +457,17 @@ def damaged(draw):
     return content
 
 
-class _File:
-    """A file that is not on the disk."""
-
-    name = "people.json"
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def read_bytes(self) -> bytes:
-        return self.data
-
-    def __str__(self) -> str:
-        return self.name
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """The folder of the sound file's pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    coco_files.write_images(folder, coco_files.content())
+    return folder
 
 
-def _read_alone(content) -> Annotations:
-    return read_annotations([_File(json.dumps(content).encode())], COCO_17)  # type: ignore[list-item]
+def _read_alone(content, folder=None) -> Annotations:
+    file = coco_files.MemoryFile(json.dumps(content).encode())
+    return read_annotations([file], COCO_17, folder)  # type: ignore[list-item]
 
 
 def _names(field: str, noun: str, record, position: int) -> set[str]:
@@ -417,8 +483,17 @@ def _as_whole(number):
 
 @hypothesis.given(damaged())
 @hypothesis.settings(deadline=None, max_examples=400)
-def test_a_record_is_sound_or_named(content):
-    annotations = _read_alone(content)
+def test_a_record_is_sound_or_named(pictures, content):
+    _check_all_named(content, _read_alone(content))
+    with_pictures = _read_alone(content, pictures)
+    _check_all_named(content, with_pictures)
+    for image in with_pictures.images:
+        assert (image["width"], image["height"]) == (48, 32)
+        assert (pictures / image["file_name"]).is_file()
+        valid_mask(image, with_pictures.people[image["id"]])
+
+
+def _check_all_named(content, annotations: Annotations) -> None:
     faulty = {fault.record for fault in annotations.faults}
     assert all(str(fault).isprintable() for fault in annotations.faults)
     sound = {f"image {image['id']}" for image in annotations.images}
@@ -448,23 +523,19 @@ def _assert_usable(annotations: Annotations) -> None:
     """What the builders, the evaluation and JSON need of sound records."""
     json.dumps(annotations.to_coco(), allow_nan=True)
     for image in annotations.images:
-        assert image["width"] > 0 and image["height"] > 0
         np.int64(image["id"])
-        image["file_name"].encode()
         for person in annotations.people[image["id"]]:
             keypoints = np.array(person["keypoints"], np.float32).reshape(17, 3)
             assert np.isfinite(keypoints).all() and np.isin(keypoints[:, 2], (0, 1, 2)).all()
             x, y, w, h = np.array(person["bbox"], np.float32)
             assert np.isfinite([x, y, w, h, w * h]).all() and w * h > 0
             np.int64(person["id"])
-        if image["width"] * image["height"] < 10_000:
-            valid_mask(image, annotations.people[image["id"]])
 
 
 @hypothesis.given(st.binary(max_size=200) | JUNK.map(lambda value: json.dumps(value).encode()))
 @hypothesis.settings(deadline=None, max_examples=200)
 def test_any_bytes_are_a_fault_or_a_file(data):
-    annotations = read_annotations([_File(data)], COCO_17)  # type: ignore[list-item]
+    annotations = read_annotations([coco_files.MemoryFile(data)], COCO_17)  # type: ignore[list-item]
     assert annotations.images == () and annotations.faults
 
 

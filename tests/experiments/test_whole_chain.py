@@ -5,10 +5,12 @@ import json
 import jax
 import numpy as np
 
+from experiments import cli
 from experiments.commands import evaluate, prepare
-from experiments.testing.scoring import Scoring
+from experiments.testing.scoring import ScoreOptions
 from experiments.training import loop as train
 from pinet_jax.checkpoints import load_model
+from pinet_jax.inference import InferenceConfig
 from pinet_jax.interop.state_dict import to_state_dict
 from pinet_jax.interop.weight_files import write_arrays
 from pinet_jax.models.initialization import init_variables
@@ -42,9 +44,10 @@ def test_from_the_files_to_the_figures(tmp_path, monkeypatch):
     config, workdir = tmp_path / "config.py", tmp_path / "run"
     config.write_text(CONFIG.format(dataset=str(tmp_path / "records" / "mine")))
     monkeypatch.setattr(train, "make_mesh", lambda _: make_mesh(jax.devices()[:1]))
-    train.run(
+    cli.run(
+        "train",
         f"--config {config} --workdir {workdir} "
-        f"--init-backbone {tmp_path / 'hrnet.safetensors'}".split()
+        f"--init-backbone {tmp_path / 'hrnet.safetensors'}".split(),
     )
     model, variables = load_model(workdir)
     assert model == MODEL
@@ -58,9 +61,8 @@ def test_from_the_files_to_the_figures(tmp_path, monkeypatch):
         checkpoint=workdir,
         config=str(config),
         out=tmp_path / "metrics.json",
-        input_size=64,
-        flip=False,
-        scoring=Scoring(resamples=0),
+        inference=InferenceConfig(input_size=64, flip=False),
+        options=ScoreOptions(resamples=0),
     )
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert (figures["images"], figures["people"]) == (8, 8)

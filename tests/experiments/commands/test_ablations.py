@@ -6,6 +6,8 @@ import pytest
 
 from experiments.commands import ablations
 from experiments.configs import load_config
+from experiments.configs.paper_rows import ABLATIONS
+from experiments.testing.ablation_tables import write_tables
 from pinet_jax.errors import UsageError
 
 
@@ -26,8 +28,8 @@ def recorded(monkeypatch):
         workdir.mkdir(parents=True, exist_ok=True)
         trained.append((workdir.name, experiment))
 
-    def evaluate(*, out, checkpoint, fusion, **options):
-        tested.append((out.stem, checkpoint.name, fusion))
+    def evaluate(test, out, options):
+        tested.append((out.stem, test.network.checkpoint.name, test.inference.fusion))
         out.write_text(json.dumps({"AP": 0.1, "crowding": bins(0.2, 0.1)}))
 
     def synthesize(*, out, split, **options):
@@ -35,7 +37,7 @@ def recorded(monkeypatch):
         (out / "annotations" / f"person_keypoints_{split}.json").write_text("{}")
 
     monkeypatch.setattr(ablations, "train", train)
-    monkeypatch.setattr(ablations.evaluate, "main", evaluate)
+    monkeypatch.setattr(ablations, "evaluate_checkpoint", evaluate)
     monkeypatch.setattr(ablations.synthesize, "main", synthesize)
     return trained, tested
 
@@ -77,7 +79,7 @@ def test_rows_that_differ_in_their_test_share_a_training(recorded, tmp_path):
 
 
 def test_steps_are_compared_with_the_papers(tmp_path, capsys):
-    rows = dict.fromkeys(row for table in ablations.TABLES.values() for row in table)
+    rows = dict.fromkeys(row for table in ABLATIONS.values() for row in table)
     ap = {row: [0.3, 0.4] for row in rows}
     ap |= {
         "ochuman_no_graph": [0.1, 0.3],
@@ -88,7 +90,7 @@ def test_steps_are_compared_with_the_papers(tmp_path, capsys):
         row: [{"AP": value, "crowding": bins(value, None)} for value in values]
         for row, values in ap.items()
     }
-    ablations.write_tables(runs, tmp_path)
+    write_tables(runs, tmp_path)
     out = capsys.readouterr().out
     table = out.split("### graphs")[1].split("###")[0]
     cells = [

@@ -1,125 +1,24 @@
-"""`evaluate` on result files and on checkpoints, as a user calls it."""
+"""`evaluate` on checkpoints, as a user calls it."""
 
+import dataclasses
+import functools
+import importlib
 import json
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from experiments import cli
+from experiments.commands import score
 from experiments.commands.evaluate import main
-from experiments.testing.scoring import Scoring
+from experiments.configs import load_config
+from experiments.testing.image_sets import SetSource
+from experiments.testing.scoring import ScoreOptions
 from pinet_jax.checkpoints import save_model
-from pinet_jax.errors import InputError
+from pinet_jax.inference import InferenceConfig
 from pinet_jax.models.config import MICRO, PINetConfig
-from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.conftest import shared_data
-from tests.pinet_jax.evaluation.crowds import make_crowd
 from tests.tiny import lively_variables
-
-
-@pytest.fixture
-def files(tmp_path):
-    dataset, results = make_crowd(CROWDPOSE_14, seed=6)
-    (tmp_path / "annotations.json").write_text(json.dumps(dataset))
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    (tmp_path / "images").mkdir()
-    for image in dataset["images"]:
-        pixels = np.full((image["height"], image["width"], 3), 90, np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / image["file_name"])
-    return tmp_path
-
-
-def command(folder, *extra):
-    return [
-        "pinet-jax", "evaluate", "--results", f"{folder}/results.json", "--annotations",
-        f"{folder}/annotations.json", "--metric", "crowdpose", "--out", f"{folder}/new/m.json",
-        "--resamples", "20", *extra,
-    ]  # fmt: skip
-
-
-def test_figures_table_and_report_from_one_command(files, monkeypatch, capsys):
-    other = str(files / "results.json")
-    page = files / "new" / "report.html"
-    extra = ["--report", str(page), "--images", f"{files}/images", "--compare", other]
-    monkeypatch.setattr(sys, "argv", command(files, *extra, "--crowding-bins", "0", "0.5", "1"))
-    cli.main()
-    figures = json.loads((files / "new" / "m.json").read_text())
-    keys = ["AP", "AP50", "AP75", "AR", "AR50", "AR75", "AP_easy", "AP_medium", "AP_hard"]
-    assert all(0 <= figures[key] <= 1 for key in keys)
-    assert figures["comparison"]["AP"]["difference"] == 0
-    assert [part["high"] for part in figures["crowding"]] == [0.5, 1]
-    table = capsys.readouterr().out
-    assert f"{100 * figures['AP']:.1f}" in table
-    assert table in (files / "new" / "m.txt").read_text()
-    assert "data:image/jpeg" in page.read_text()
-    assert sorted(p.name for p in page.parent.iterdir()) == ["m.json", "m.txt", "report.html"]
-
-
-@pytest.mark.parametrize(
-    ("extra", "status", "message"),
-    [
-        (["--resamples", "-1"], 2, "--resamples -1"),
-        (["--gallery-size", "-1"], 2, "--gallery-size -1"),
-        (["--crowding-bins", "0.5"], 2, "--crowding-bins 0.5"),
-        (["--data-dir", "d"], 2, "--data-dir does not go with --results"),
-        (["--metric", "coco"], 1, "annotation 0 has 42 numbers in keypoints, not 51"),
-        (["--skeleton", "absent.json"], 1, "absent.json"),
-        (["--compare", "absent.json"], 1, "absent.json: cannot be read"),
-        (["--results", "absent.json"], 1, "absent.json: cannot be read"),
-        (["--out", "/proc/m.json"], 1, "/proc/m.txt: cannot be written"),
-        (["--out", "m.txt"], 2, "--out m.txt"),
-        (["--report", "r.html", "--images", "absent"], 1, "absent"),
-    ],
-)
-def test_mistakes_are_one_line(files, monkeypatch, capsys, extra, status, message):
-    monkeypatch.chdir(files)
-    monkeypatch.setattr(sys, "argv", command(files, *extra))
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == status
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("pinet-jax evaluate: ")
-    assert error.count("\n") == 1
-
-
-def test_a_skeleton_file_brings_its_sigmas(tmp_path):
-    dataset, results = make_crowd(COCO_17, seed=6)
-    for name, content in (("a", dataset), ("r", results)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    strict = COCO_17.to_json() | {"name": "strict", "sigmas": [s / 3 for s in COCO_17.sigmas]}
-    (tmp_path / "strict.json").write_text(json.dumps(strict))
-    aps = []
-    for skeleton in (None, tmp_path / "strict.json"):
-        main(
-            results=tmp_path / "r.json",
-            annotations=tmp_path / "a.json",
-            metric="coco",
-            out=tmp_path / "m.json",
-            skeleton=skeleton,
-            scoring=Scoring(resamples=0),
-        )
-        content = json.loads((tmp_path / "m.json").read_text())
-        assert content["intervals"] == {}
-        aps.append(content["AP"])
-    assert aps[1] < aps[0]
-
-
-def test_nothing_is_written_for_refused_results(files):
-    results = json.loads((files / "results.json").read_text())
-    results[3]["score"] = float("nan")
-    (files / "results.json").write_text(json.dumps(results))
-    out = files / "m.json"
-    with pytest.raises(InputError, match=r"results\.json: result 3: score is not finite"):
-        main(
-            results=files / "results.json",
-            annotations=files / "annotations.json",
-            metric="crowdpose",
-            out=out,
-        )
-    assert not out.exists()
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +47,10 @@ def coco(tmp_path):
 def run_checkpoint(checkpoint, coco, out, **options):
     main(
         checkpoint=checkpoint,
-        annotations=coco[0],
-        images=coco[1],
+        source=SetSource(annotations=coco[0], images=coco[1]),
         out=out,
-        input_size=64,
-        scoring=Scoring(report=out.with_suffix(".html"), resamples=5, gallery_size=1),
+        inference=InferenceConfig(input_size=64),
+        options=ScoreOptions(report=out.with_suffix(".html"), resamples=5, gallery_size=1),
         **options,
     )
 
@@ -168,12 +66,12 @@ def test_a_checkpoint_gives_the_figures_of_its_own_result_file(micro, coco, tmp_
     assert "images" in figures["speed"]["time"]
     page = out.with_suffix(".html").read_text()
     assert '"name":"coarse"' in page and '"name":"refined"' in page and '"name":"fused"' in page
-    main(
+    score.main(
         results=results,
         annotations=coco[0],
         metric="coco",
         out=tmp_path / "again.json",
-        scoring=Scoring(resamples=5),
+        options=ScoreOptions(resamples=5),
     )
     again = json.loads((tmp_path / "again.json").read_text())
     assert {k: again[k] for k in ("AP", "AR", "intervals", "crowding")} == {
@@ -200,12 +98,14 @@ def test_images_without_annotations_give_the_servers_archive(micro, coco, tmp_pa
     [
         ([], "name what to test on"),
         (["--checkpoint", "c", "--results", "r"], "--checkpoint does not go with --results"),
-        (["--results", "r.json"], "--results needs --annotations and --metric"),
         (["--checkpoint", "c", "--config", "synthetic_tiny"], "name what to test on"),
-        (["--checkpoint", "c", "--annotations", "a.json"], "needs --images"),
+        (["--checkpoint", "c", "--annotations", "a.json"], "--annotations needs --images"),
         (["--checkpoint", "c", "--config", "nothing"], "--config nothing"),
-        (["--checkpoint", "c", "--skeleton", "s.json"], "--skeleton does not go with a network"),
-        (["--checkpoint", "c", "--dataset", "absent", "--split", "val"], "absent"),
+        (["--dataset", "absent", "--split", "val"], "absent"),
+        (["--annotations", "a", "--images", "i", "--split", "val"], "--split does not go with"),
+        (["--out", "m.txt"], "--out m.txt"),
+        (["--scales", "0.5"], "--scales"),
+        (["--batch-size", "0"], "--batch-size 0"),
     ],
 )
 def test_incomplete_calls_are_one_line(tmp_path, monkeypatch, capsys, extra, message):
@@ -217,3 +117,27 @@ def test_incomplete_calls_are_one_line(tmp_path, monkeypatch, capsys, extra, mes
     assert stop.value.code == (1 if "absent" in message else 2)
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "differs"),
+    [
+        ([], {}),
+        (["--scales", "0.5", "1"], {"scales": (0.5, 1.0)}),
+        (["--fusion", "--input-size", "256"], {"fusion": True, "input_size": 256}),
+    ],
+)
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
+def test_flags_replace_single_fields_of_the_procedure(monkeypatch, name, flags, differs):
+    """An unfused row is tested unfused, and a CrowdPose network with CrowdPose's factor."""
+    module = importlib.import_module(f"experiments.commands.{name}")
+    seen = []
+    main = functools.wraps(module.main)(lambda *_, **given: seen.append(given["inference"]))
+    monkeypatch.setattr(module, "main", main)
+    for config in ("ochuman_spm", "crowdpose"):
+        pictures = ["a.jpg"] * (name == "predict")
+        cli.run(name, [*pictures, "--out", "m.json", "--config", config, *flags])
+        wanted = load_config(config).inference
+        assert seen.pop() == dataclasses.replace(wanted, **differs)
+    assert not load_config("ochuman_spm").inference.fusion
+    assert load_config("crowdpose").inference.scale_decrease == 0.8

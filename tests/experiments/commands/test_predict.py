@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from experiments.commands.convert import main as convert
-from experiments.commands.predict import drawing_names, main, plan, predict_tasks
+from experiments.commands.predict import main
+from experiments.testing.picture_prediction import predict_tasks
+from experiments.testing.pictures import drawing_names, plan
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
 from pinet_jax.images import read_image
@@ -32,6 +34,7 @@ class FakePredictor:
     """Finds one vertical person in the middle of every picture; her score is its mean red."""
 
     skeleton = COCO_17
+    inference = InferenceConfig(input_size=128)
     batches: list = dataclasses.field(default_factory=list)
 
     def prepare(self, images, batch_size=None):
@@ -60,7 +63,7 @@ def picture(path, height=64, width=96, color=RED):
 
 def run(paths, out, *, predictor=None, batch_size=2, score_threshold=0.1):
     """Plans and predicts; (failures, entries of poses.json)."""
-    tasks, unusable = plan(paths, out, 128)
+    tasks, unusable = plan(paths, out)
     unreadable = predict_tasks(
         tasks,
         predictor or FakePredictor(),
@@ -221,7 +224,7 @@ def test_inputs_are_never_replaced(tmp_path):
     path = picture(tmp_path / "a.png")
     before = path.read_bytes()
     with pytest.raises(InputError, match="would replace the input"):
-        plan([tmp_path], tmp_path, 128)
+        plan([tmp_path], tmp_path)
     assert path.read_bytes() == before
 
 
@@ -229,7 +232,7 @@ def test_an_output_that_cannot_be_made_is_refused(tmp_path):
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(InputError, match=f"--out {file}: cannot be made"):
-        plan([picture(tmp_path / "a.png")], file, 128)
+        plan([picture(tmp_path / "a.png")], file)
 
 
 def test_a_second_run_replaces_the_first(tmp_path):
@@ -277,10 +280,13 @@ def test_the_command_gives_what_the_predictor_gives(tmp_path, micro):
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
     options = {"input_size": 64, "flip": False}
-    main((tmp_path,), checkpoint=checkpoint, out=tmp_path / "out", batch_size=2, **options)
+    inference = InferenceConfig(**options)
+    main(
+        (tmp_path,), checkpoint=checkpoint, out=tmp_path / "out", batch_size=2, inference=inference
+    )
 
     entries = json.loads((tmp_path / "out" / "poses.json").read_text())
-    predictor = Predictor(config, variables, InferenceConfig(**options))
+    predictor = Predictor(config, variables, inference)
     for i, image in enumerate(images):
         (expected,) = predictor.predict_batch([image], batch_size=1 if i == 1 else 2)
         found = [entry for entry in entries if entry["image_id"] == f"{i}.png"]
@@ -321,7 +327,8 @@ def test_golden_poses_on_the_command_line(tmp_path):
     checkpoint = tmp_path / "checkpoint"
     convert(str(tmp_path / "weights.npz"), config="crowdpose", out=str(checkpoint))
     size = int(figures["input_size"])
-    main((image,), checkpoint=checkpoint, out=tmp_path / "out", input_size=size)
+    inference = InferenceConfig(input_size=size)
+    main((image,), checkpoint=checkpoint, out=tmp_path / "out", inference=inference)
 
     entries = json.loads((tmp_path / "out" / "poses.json").read_text())
     found = np.array([entry["keypoints"] for entry in entries]).reshape(-1, 14, 3)

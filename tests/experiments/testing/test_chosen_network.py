@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import load_config
-from experiments.testing.chosen_network import choose_network
+from experiments.testing.chosen_network import choose_network, procedure_of
 from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import InputError
 from pinet_jax.inference import InferenceConfig
@@ -16,7 +16,7 @@ def test_without_a_checkpoint_the_packages_network_is_taken_and_named(capsys):
     chosen = choose_network(None, None)
     assert "no --checkpoint" in capsys.readouterr().out
     assert chosen.checkpoint == SYNTHETIC_TINY
-    assert chosen.inference.input_size == 320
+    assert procedure_of(None, None).input_size == 320
     assert chosen.trained_on == "rendered crowds"
     config, _ = load_model(chosen.checkpoint)
     assert config == load_config("synthetic_tiny").model
@@ -24,10 +24,9 @@ def test_without_a_checkpoint_the_packages_network_is_taken_and_named(capsys):
 
 
 def test_a_named_checkpoint_is_tested_as_its_experiment_says(capsys):
-    chosen = choose_network(Path("c"), "crowdpose")
-    assert chosen.inference == load_config("crowdpose").inference
-    assert chosen.trained_on == "crowdpose trainval"
-    assert choose_network(Path("c"), None).inference == InferenceConfig()
+    assert choose_network(Path("c"), "crowdpose").trained_on == "crowdpose trainval"
+    assert procedure_of("c", "crowdpose") == load_config("crowdpose").inference
+    assert procedure_of("c", None) == InferenceConfig()
     assert not capsys.readouterr().out
 
 

@@ -27,7 +27,9 @@ import os, sys
 from pathlib import Path
 import jax
 from experiments.commands.evaluate import main
-from experiments.testing.scoring import Scoring
+from experiments.testing.image_sets import SetSource
+from experiments.testing.scoring import ScoreOptions
+from pinet_jax.inference import InferenceConfig
 from pinet_jax.evaluation.result_files import PartialResults
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -48,12 +50,11 @@ def add_or_die(*arguments):
 PartialResults.add = add_or_die
 main(
     checkpoint=folder / "micro",
-    annotations=folder / "annotations.json",
-    images=folder,
+    source=SetSource(annotations=folder / "annotations.json", images=folder),
     out=out,
-    input_size=64,
+    inference=InferenceConfig(input_size=64),
     batch_size=1,
-    scoring=Scoring(resamples=0),
+    options=ScoreOptions(resamples=0),
 )
 """
 # Width and height. All have one network input: processes but the first compile anew every time,

@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments.testing.split_prediction import ImageSet, predict_split, predict_stages
+from experiments.testing.image_sets import ImageSet
+from experiments.testing.split_prediction import predict_split, predict_stages, share_of
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import PartialResults
-from pinet_jax.inference import Poses
+from pinet_jax.inference import InferenceConfig, Poses
+from pinet_jax.skeletons import COCO_17
 
 SHAPES = [(64, 96), (96, 64), (64, 90), (64, 96), (200, 70), (64, 96), (96, 64)]
 INPUT_SIZE = 64
@@ -22,6 +24,8 @@ class KilledError(Exception):
 class FakePredictor:
     """Finds one person at (width, height), whose score is the image's grey value."""
 
+    skeleton = COCO_17
+    inference = InferenceConfig(input_size=INPUT_SIZE)
     batches: list = dataclasses.field(default_factory=list)
     killed_after: int = 1000
 
@@ -56,9 +60,7 @@ def images():
 
 def run(images, predictor, path, batch_size=2):
     with PartialResults(path, {}) as partial:
-        timing = predict_split(
-            images, predictor, partial, input_size=INPUT_SIZE, batch_size=batch_size
-        )
+        timing = predict_split(images, predictor, partial, batch_size=batch_size)
         return timing, partial.results(images.ids)
 
 
@@ -87,7 +89,7 @@ def test_a_killed_run_goes_on_where_it_was(images, tmp_path, batches):
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 9])
 def test_processes_share_the_images_evenly(images, processes):
-    shares = [images.share(number, processes, INPUT_SIZE) for number in range(processes)]
+    shares = [share_of(images, FakePredictor(), number, processes) for number in range(processes)]
     assert sorted(i for share in shares for i in share.ids) == sorted(images.ids)
     counts = [len(share.ids) for share in shares]
     assert max(counts) - min(counts) <= 1
@@ -112,7 +114,7 @@ def test_stages_of_few_images_use_the_splits_programs(images, tmp_path):
     run(images, predictor, tmp_path / "p")
     compiled = {size for size, _ in predictor.batches}
     chosen = FakePredictor()
-    stages = predict_stages(images, [97, 99], chosen, input_size=INPUT_SIZE, batch_size=2)
+    stages = predict_stages(images, [97, 99], chosen, batch_size=2)
     assert {i: s["coarse"].scores.tolist() for i, s in stages.items()} == {97: [3.0], 99: [1.0]}
     assert {size for size, _ in chosen.batches} <= compiled
 

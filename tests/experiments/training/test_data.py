@@ -32,7 +32,7 @@ def test_every_crowd_has_all_its_turns_in_order(passes):
 
 
 def test_a_crowd_is_trained_on_at_least_once():
-    with pytest.raises(UsageError, match=r"--synthetic.passes 0: give 1 or more"):
+    with pytest.raises(UsageError, match=r"^passes 0: give 1 or more"):
         SyntheticConfig(passes=0)
 
 

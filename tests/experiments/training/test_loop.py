@@ -8,7 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.training import loop as command
+from experiments import cli
+from experiments.commands import train as train_command
+from experiments.training import loop
 from experiments.training.loop import train
 from pinet_jax.checkpoints import load_model, step_folders
 from pinet_jax.errors import InputError, UsageError
@@ -68,7 +70,7 @@ def test_what_a_killed_run_leaves_is_no_obstacle(whole, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
-    compiled = command.compile_train_step
+    compiled = loop.compile_train_step
 
     def compile_poisoned(training, mesh):
         step, factors = compiled(training, mesh), iter([1, 1, np.nan, 1])
@@ -79,7 +81,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
 
         return poisoned
 
-    monkeypatch.setattr(command, "compile_train_step", compile_poisoned)
+    monkeypatch.setattr(loop, "compile_train_step", compile_poisoned)
     with pytest.raises(InputError) as error:
         run(tmp_path)
     message = str(error.value)
@@ -138,13 +140,14 @@ def test_evaluation_in_between_and_a_trace(tmp_path, capsys):
 def test_the_command_line_reaches_every_field(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(
-        command, "train", lambda config, workdir, **rest: seen.update(config=config)
+        train_command, "train", lambda config, workdir, **rest: seen.update(config=config)
     )
-    monkeypatch.setattr(command, "use_user_cache", lambda: None)
-    command.run(
+    monkeypatch.setattr(train_command, "prepare_process", lambda: None)
+    cli.run(
+        "train",
         f"--config crowdpose --workdir {tmp_path} --training.optimizer.learning-rate 0.5 "
         "--training.batch-norm.group-size 10 --model.refinement.graph static "
-        "--loop.profile 3 5".split()
+        "--loop.profile 3 5".split(),
     )
     config = seen["config"]
     assert config.training.optimizer.learning_rate == 0.5

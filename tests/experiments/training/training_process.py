@@ -6,9 +6,9 @@ Adam takes steps of the rate's size even where gradients are little but rounding
 a small rate the two stay together, and what is left of a difference is an error.
 """
 
+import contextlib
 import dataclasses
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -19,7 +19,9 @@ import numpy as np
 from data_pipelines import records
 from data_pipelines.config import DataConfig
 from experiments.configs.base import ExperimentConfig
-from experiments.training import loop as command
+from experiments.training import start
+from experiments.training.loop import Stopped, train
+from experiments.training.process import prepare_process
 from pinet_jax import training
 from pinet_jax.losses import LossConfig
 from pinet_jax.models.pinet import PINet
@@ -41,10 +43,10 @@ def config(epochs: float) -> ExperimentConfig:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def float64_on_memory_records():
     """Trainings in here have float64 variables, compute with them, and read eight records."""
-    make, init, shapes = Training.make, command.init_variables, command.abstract_variables
+    make, init, shapes = Training.make, start.init_variables, start.abstract_variables
 
     def make_float64(*arguments):
         ready = make(*arguments)
@@ -71,8 +73,8 @@ def float64_on_memory_records():
 
     with (
         mock.patch.object(Training, "make", make_float64),
-        mock.patch.object(command, "init_variables", init_float64),
-        mock.patch.object(command, "abstract_variables", shapes_float64),
+        mock.patch.object(start, "init_variables", init_float64),
+        mock.patch.object(start, "abstract_variables", shapes_float64),
         mock.patch.object(training, "normalize", normalize_float64),
         mock.patch.object(training, "render_targets", render_float64),
         mock.patch.object(records, "open_split", lambda *_: make_records(8)),
@@ -88,7 +90,9 @@ def main(workdir: Path, number: int, port: int) -> None:
         f"127.0.0.1:{port}", 2, number, cluster_detection_method="deactivate"
     )
     with float64_on_memory_records():
-        command.main(config="", experiment=config(1000), workdir=workdir)
+        prepare_process()
+        with contextlib.suppress(Stopped):
+            train(config(1000), workdir)
 
 
 if __name__ == "__main__":
