@@ -19,9 +19,11 @@ from data_pipelines.synthetic_crowds import bodies, poses, scenery
 from data_pipelines.synthetic_crowds.appearance import sample_dress, sample_paint
 from data_pipelines.synthetic_crowds.config import MAX_PEOPLE, CrowdConfig
 from data_pipelines.synthetic_crowds.dice import Dice
+from data_pipelines.synthetic_crowds.limbs import rotation
 from data_pipelines.synthetic_crowds.placement import place_people
 from data_pipelines.synthetic_crowds.primitives import Paint, Solids, project
 from data_pipelines.synthetic_crowds.rasterizer import Canvas, rasterize
+from data_pipelines.synthetic_crowds.shapes import Dress, sample_shape
 from pinet_jax.skeletons import COCO_17, Skeleton
 
 CHOICES = 6  # bodies drawn for each person, to find one that fits
@@ -181,7 +183,7 @@ def _sample_camera(key: jax.Array) -> jax.Array:
     """A camera that looks down a little and is not quite upright, float32 [3, 3]."""
     dice = Dice(key, 2)
     pitch, roll = dice.uniform(-0.1, 0.4), 0.06 * dice.normal()
-    return bodies.rotation(0, pitch) @ bodies.rotation(2, roll)
+    return rotation(0, pitch) @ rotation(2, roll)
 
 
 class Actor(NamedTuple):
@@ -196,7 +198,7 @@ class Actor(NamedTuple):
     """
 
     view: bodies.View
-    dress: bodies.Dress
+    dress: Dress
     paint_key: jax.Array
     height: jax.Array
     seated: jax.Array
@@ -204,10 +206,10 @@ class Actor(NamedTuple):
 
 def _sample_actor(key: jax.Array, camera: jax.Array) -> Actor:
     shape_key, dress_key, pose_key, heading_key, paint_key = jax.random.split(key, 5)
-    shape, dress = bodies.sample_shape(shape_key), sample_dress(dress_key)
+    shape, dress = sample_shape(shape_key), sample_dress(dress_key)
     angles, family = poses.sample_pose(pose_key)
     body = bodies.build_body(shape, dress, angles)
-    heading = bodies.rotation(1, poses.sample_heading(heading_key))
+    heading = rotation(1, poses.sample_heading(heading_key))
     view = bodies.view(body, camera @ heading)
     return Actor(view, dress, paint_key, shape.height, family == poses.SITTING)
 

@@ -163,9 +163,8 @@ def _draw_solid(
     weave = _stripes(u * look.stripes[0]) * _stripes(v * look.stripes[1])
 
     def blend(channel: int) -> jax.Array:
-        woven = look.second_color[channel] + weave * (
-            look.color[channel] - look.second_color[channel]
-        )
+        second = look.second_color[channel]
+        woven = second + weave * (look.color[channel] - second)
         color = jnp.where(first, woven, look.rest_color[channel]) * shade
         return canvas.color[channel] + cover * (color - canvas.color[channel])
 

@@ -57,16 +57,8 @@ def predict_tasks(
         InputError: no picture could be read, or a file cannot be written.
     """
     poses: dict[int, Poses] = {}
-    errors: dict[int, InputError] = {}
+    pictures = _Pictures(tasks)
     drawn: list[Future[None]] = []
-
-    def read(place: int) -> np.ndarray | None:
-        try:
-            return read_image(tasks[place].source)
-        except InputError as error:
-            errors[place] = error
-            return None
-
     shapes = [task.shape for task in tasks]
     batches = make_batches(predictor, shapes, range(len(tasks)), batch_size)
     with (
@@ -74,19 +66,38 @@ def predict_tasks(
         tqdm(total=len(tasks), desc="predict", unit="image") as progress,
     ):
         _announce(progress, predictor, tasks, batches, 0)
-        for number, found in enumerate(predict_batches(predictor, batches, read), 1):
+        for number, found in enumerate(predict_batches(predictor, batches, pictures.read), 1):
             _finish(drawn)
             for place, image, stages in zip(found.places, found.images, found.poses, strict=True):
                 poses[place] = stages["final"]
                 arguments = image, poses[place], predictor.skeleton, score_threshold
                 drawn.append(pool.submit(_draw, tasks[place].drawing, *arguments))
-            for place in set(found.batch.places) & errors.keys():
-                report(errors[place])
+            pictures.report(found.batch)
             progress.update(len(found.batch.places))
             _announce(progress, predictor, tasks, batches, number)
         _finish(drawn)
     _write_poses(out / "poses.json", tasks, poses)
-    return len(errors)
+    return len(pictures.errors)
+
+
+class _Pictures:
+    """Reads pictures, and keeps what was wrong with those that cannot be read."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+        self.errors: dict[int, InputError] = {}
+
+    def read(self, place: int) -> np.ndarray | None:
+        try:
+            return read_image(self._tasks[place].source)
+        except InputError as error:
+            self.errors[place] = error
+            return None
+
+    def report(self, batch: Batch) -> None:
+        for place in batch.places:
+            if place in self.errors:
+                report(self.errors[place])
 
 
 def _write_poses(file: Path, tasks: Sequence[Task], poses: dict[int, Poses]) -> None:

@@ -98,22 +98,21 @@ def predict_together(
     """The poses of all images by all processes of `jax.distributed`, each with its share of them.
 
     Poses are kept in files STEM.partial*.jsonl, one a process, as they come; a later call goes on
-    from these, also with another number of processes. They are to be deleted by `discard_partial`.
+    from these, also with another number of processes. `discard_partial` deletes them.
 
     Args:
         images: of the whole split.
         predictor: the model, on this process's devices.
-        stem: where to keep poses; all processes see the same folder.
+        stem: where to keep poses; all processes see it.
         run: what decides the results, see `PartialResults`.
-        batch_size: as for `predict_split`.
-        category_id: as for `predict_split`.
+        batch_size: images at a time, at most.
+        category_id: of the result entries.
 
     Returns:
-        The result entries in the images' order, and how long this process took; None in all
-        processes but the first.
+        The entries in the images' order and the time of this process; None in all but the first.
 
     Raises:
-        InputError: files of another run are in the way, or the processes use several folders.
+        InputError: poses of another run are in the way, or the processes use several folders.
     """
     process, processes = jax.process_index(), jax.process_count()
     wait_for_all("the start")
@@ -133,8 +132,8 @@ def predict_together(
     missing = sum(image_id not in partial.done for image_id in images.ids)
     if missing:
         raise InputError(
-            f"{stem.parent}: lacks the poses of {missing} images; let --out be in a folder that "
-            "all processes share"
+            f"{stem.parent}: lacks the poses of {missing} images; use a folder that all processes "
+            "share"
         )
     return partial.results(images.ids), timing
 

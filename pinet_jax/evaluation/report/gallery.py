@@ -125,10 +125,8 @@ def gallery(
         matches: of these two.
         skeleton: of both.
         chosen: image id -> groups, from `choose_images`.
-        read_image: from an entry of the dataset's images to its pixels; without it, poses are
-            drawn on an empty ground.
-        stages: image id -> poses by name, shown between ground truth and results: what the network
-            had before the result (coarse, refined).
+        read_image: from an entry of the images to its pixels; None for an empty ground.
+        stages: image id -> poses by name, shown between ground truth and results.
         name: of the results' layer.
     """
     index_of = {int(image_id): i for i, image_id in enumerate(matches.image_ids)}
@@ -141,11 +139,9 @@ def gallery(
         people = [p for p in dataset["annotations"] if p["image_id"] == image_id]
         image = read_image(entry) if read_image else None
         before = (stages or {}).get(image_id, {})
-        layers = {
-            GROUND_TRUTH: _layer(people, skeleton),
-            **{stage: _best(poses) for stage, poses in before.items()},
-            name: _layer([r for r in results if r["image_id"] == image_id], skeleton),
-        }
+        layers = {GROUND_TRUTH: _layer(people, skeleton)}
+        layers |= {stage: _best(poses) for stage, poses in before.items()}
+        layers[name] = _layer([r for r in results if r["image_id"] == image_id], skeleton)
         return GalleryItem(
             name=str(entry.get("file_name", image_id)),
             groups=tuple(chosen[image_id]),

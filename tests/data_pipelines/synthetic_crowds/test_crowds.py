@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipelines.synthetic_crowds import bodies, poses
+from data_pipelines.synthetic_crowds import bodies, limbs, poses
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from data_pipelines.synthetic_crowds.crowds import (
     Actor,
@@ -35,7 +35,7 @@ def _two_people(
 ) -> Crowd:
     def actor(pose: jax.Array, turn: jax.Array) -> Actor:
         view = bodies.view(
-            bodies.build_body(plain_shape(), plain_dress(), pose), bodies.rotation(1, turn)
+            bodies.build_body(plain_shape(), plain_dress(), pose), limbs.rotation(1, turn)
         )
         return Actor(view, plain_dress(), jax.random.key(7), jnp.float32(1.0), jnp.bool_(False))
 
