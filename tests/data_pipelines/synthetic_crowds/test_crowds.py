@@ -270,11 +270,11 @@ def test_training_batches_are_in_feature_map_pixels(random_crowds):
 @pytest.mark.parametrize(
     ("wrong", "flag"),
     [
-        ({"people": (0, 3)}, "--people 0 3"),
-        ({"people": (5, 2)}, "--people 5 2"),
-        ({"people": (2, 31)}, "--people 2 31"),
-        ({"overlap": 0.9}, "--overlap 0.9"),
-        ({"size": 100}, "--size 100"),
+        ({"people": (0, 3)}, "people 0 3"),
+        ({"people": (5, 2)}, "people 5 2"),
+        ({"people": (2, 31)}, "people 2 31"),
+        ({"overlap": 0.9}, "overlap 0.9"),
+        ({"size": 100}, "size 100"),
         ({"occluders": -1}, "--occluders"),
     ],
 )

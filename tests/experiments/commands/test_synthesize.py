@@ -9,6 +9,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from data_pipelines.synthetic_crowds import rendering
 from experiments.commands import synthesize
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.crowding import crowd_index
@@ -93,9 +94,9 @@ def test_a_killed_run_leaves_no_annotations_and_can_be_repeated(tmp_path, monkey
         written.append(index)
         return write(folder, index, made)
 
-    write = synthesize._write
+    write = rendering._write
     with monkeypatch.context() as patch:
-        patch.setattr(synthesize, "_write", fail_at_third)
+        patch.setattr(rendering, "_write", fail_at_third)
         with pytest.raises(KeyboardInterrupt):
             synthesize.main(out=tmp_path, **DIALS)
     assert written and not annotations(tmp_path).exists() and not (tmp_path / "train").exists()
