@@ -275,7 +275,7 @@ def test_training_batches_are_in_feature_map_pixels(random_crowds):
         ({"people": (2, 31)}, "people 2 31"),
         ({"overlap": 0.9}, "overlap 0.9"),
         ({"size": 100}, "size 100"),
-        ({"occluders": -1}, "--occluders"),
+        ({"occluders": -1}, "occluders"),
     ],
 )
 def test_wrong_dials_are_named(wrong, flag):
