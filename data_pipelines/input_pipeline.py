@@ -28,8 +28,8 @@ import jax
 import numpy as np
 
 from data_pipelines.augmentation import (
-    draw,
     random_numbers,
+    sample_augmentation,
     warp_area,
     warp_image,
     warp_keypoints,
@@ -70,7 +70,7 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which part of every batch a process makes."""
+    """Which rows of every batch a process makes."""
 
     process_index: int = 0
     process_count: int = 1
@@ -237,7 +237,7 @@ class _BatchMaker:
         pixels = image_pixels(record)
         height, width = pixels.shape[:2]
         random = random_numbers(self._seed, epoch, number)
-        augmentation = draw(self._config.augmentation, height, width, random)
+        augmentation = sample_augmentation(self._config.augmentation, height, width, random)
 
         size = self._config.input_size
         warp_image(pixels, augmentation, size, out=batch["image"][row])

@@ -85,7 +85,7 @@ class View(NamedTuple):
 
 SOLID_NAMES = (
     "backpack", "abdomen", "chest", "skirt",
-    *(f"{side}_{part}" for part in ("thigh", "shin", "foot", "upper_arm", "forearm", "hand")
+    *(f"{side}_{limb}" for limb in ("thigh", "shin", "foot", "upper_arm", "forearm", "hand")
       for side in ("left", "right")),
     "neck", "long_hair", "head", "hair", "left_ear", "right_ear", "brim",
     "nose", "mouth", "left_eye", "right_eye", "left_brow", "right_brow",

@@ -4,7 +4,7 @@
 runs, and image i of a seed is the same in any batch.
 
 Legend for shapes: B images, P people (padded to the config's most), K keypoints, J landmarks,
-H = W = size, C bodies drawn for each person, M solids of a body, N solids in all.
+H = W = size, C bodies sampled for each person, M solids of a body, N solids in all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from data_pipelines.synthetic_crowds.rasterizer import Canvas, rasterize
 from data_pipelines.synthetic_crowds.shapes import Dress, sample_shape
 from pinet_jax.skeletons import COCO_17, Skeleton
 
-CHOICES = 6  # bodies drawn for each person, to find one that fits
+CHOICES = 6  # bodies sampled for each person, to find one that fits
 LAYER = 8.0  # picture sides between two people's depths: nobody reaches through another
 LEAST_SEEN = 0.05  # share of a person that must be seen to be annotated
 STRIDE = 4  # input pixels of one feature-map pixel
@@ -59,7 +59,7 @@ class Crowd(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """The people of an image, ready to be drawn: in pixels, in depth order.
+    """The people of an image, ready to be rendered: in pixels, in depth order.
 
     Attributes:
         solids: Solids with leading axes [P, M].
@@ -92,7 +92,7 @@ def crowd(key: jax.Array, config: CrowdConfig, skeleton: Skeleton = COCO_17) -> 
     names = bodies.landmark_indices(skeleton)
     cast_key, scene_key = jax.random.split(key)
     cast = sample_cast(cast_key, config)
-    image, canvas = draw(scene_key, cast, config)
+    image, canvas = render(scene_key, cast, config)
     return annotate(image, canvas, cast, names)
 
 
@@ -163,12 +163,14 @@ def sample_cast(key: jax.Array, config: CrowdConfig) -> Cast:
     count = jax.random.randint(keys[0], (), config.people[0], people + 1)
     body_keys = jax.random.split(keys[2], (people, CHOICES))
     sample = jax.vmap(jax.vmap(_sample_actor, in_axes=(0, None)), in_axes=(0, None))
-    drawn = sample(body_keys, _sample_camera(keys[1]))  # [P, C, ...]
+    sampled = sample(body_keys, _sample_camera(keys[1]))  # [P, C, ...]
     # Images differ in crowding about the wanted mean, as far as boxes can.
     span = min(config.overlap, 0.25, 0.85 - config.overlap)
     wanted = config.overlap + jax.random.uniform(keys[3], minval=-span, maxval=span)
-    places = place_people(keys[4], drawn.view.box, drawn.height, count, wanted, size)
-    actors = jax.tree.map(lambda part: jax.vmap(lambda row, c: row[c])(part, places.body), drawn)
+    places = place_people(keys[4], sampled.view.box, sampled.height, count, wanted, size)
+    actors = jax.tree.map(
+        lambda array: jax.vmap(lambda row, c: row[c])(array, places.body), sampled
+    )
 
     # Who stands lower in the picture is nearer, give or take a little.
     ground = places.hips[:, 1] + places.scale * actors.view.box[:, 3]
@@ -264,7 +266,7 @@ def arrange(
     )
 
 
-def draw(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, Canvas]:
+def render(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, Canvas]:
     """Draws a cast into a random scene.
 
     Returns:
@@ -282,11 +284,13 @@ def draw(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, Ca
     slots = jax.random.randint(keys[4], (config.occluders,), 0, len(cast.present))
     before = _push(before, LAYER * size * (slots.astype(jnp.float32) - 0.5))
 
-    flat = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), (cast.solids, cast.paint))
+    flat = jax.tree.map(
+        lambda array: array.reshape(-1, *array.shape[2:]), (cast.solids, cast.paint)
+    )
     groups = [scenery.Things(*flat), *cast.things, behind, before]
-    solids, paint = jax.tree.map(lambda *parts: jnp.concatenate(parts), *groups)
+    solids, paint = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *groups)
     depth = 0.5 * (solids.start[:, 2] + solids.end[:, 2])
-    solids, paint = jax.tree.map(lambda part: part[jnp.argsort(-depth)], (solids, paint))
+    solids, paint = jax.tree.map(lambda array: array[jnp.argsort(-depth)], (solids, paint))
     footprints = project(solids, paint.soft, scenery.sample_light(keys[5]))
     canvas = rasterize(background, texture, footprints, paint)
     return scenery.develop(keys[6], canvas.color), canvas
@@ -300,7 +304,7 @@ def _push(things: scenery.Things, depth: jax.Array) -> scenery.Things:
 
 
 def annotate(image: jax.Array, canvas: Canvas, cast: Cast, names: np.ndarray) -> Crowd:
-    """Labels of a drawn cast, with the K landmarks of `names`."""
+    """Labels of a rendered cast, with the K landmarks of `names`."""
     people = cast.present.shape[0]
     index = jnp.arange(people)
     inside = jnp.bitwise_and(canvas.presence[None] >> index[:, None, None], 1) > 0  # [P, H, W]

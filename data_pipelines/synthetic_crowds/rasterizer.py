@@ -66,7 +66,7 @@ def rasterize(
     canvas = jax.lax.platform_dependent(
         tiles, cpu=lambda tiles: jax.lax.map(draw, tiles), default=jax.vmap(draw)
     )
-    return jax.tree.map(lambda part: _from_tiles(part, height, width), canvas)
+    return jax.tree.map(lambda array: _from_tiles(array, height, width), canvas)
 
 
 class _Tile(NamedTuple):
@@ -114,7 +114,7 @@ def _draw_tile(tile: _Tile, footprints: Footprints, paint: Paint) -> Canvas:
 
     def step(state: tuple[jax.Array, Canvas]) -> tuple[jax.Array, Canvas]:
         n, canvas = state
-        footprint, look = jax.tree.map(lambda part: part[n], (footprints, paint))
+        footprint, look = jax.tree.map(lambda array: array[n], (footprints, paint))
         return tile.following[n + 1], _draw_solid(canvas, x, y, tile.texture, footprint, look)
 
     canvas = Canvas(

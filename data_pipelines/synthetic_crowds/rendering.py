@@ -29,7 +29,7 @@ from pinet_jax.skeletons import Skeleton
 from pinet_jax.threads import work_ahead
 
 _JPEG_QUALITY = 95
-_AT_ONCE = {"cpu": 4}  # images of one call; accelerators take more
+_AT_ONCE = {"cpu": 4}  # images a call; accelerators take more
 _AT_ONCE_ON_ACCELERATOR = 64
 
 

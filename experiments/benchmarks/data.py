@@ -1,6 +1,6 @@
 """How fast a core of the host makes batches, beside the least that OpenCV needs for them.
 
-Both run in turns on the same core, over the same records and the same draws of the augmentation.
+Both run in turns on the same core, over the same records and the same samples of the augmentation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from data_pipelines.augmentation import affine_matrix, draw, random_numbers
+from data_pipelines.augmentation import affine_matrix, random_numbers, sample_augmentation
 from data_pipelines.config import DataConfig
 from data_pipelines.input_pipeline import Records, sample_order, training_batches, training_records
 
@@ -76,8 +76,9 @@ def _plain_work(
         index = int(chosen[place])
         record = records[index]
         size = record["height"], record["width"]
-        drawn = draw(config.augmentation, *size, random_numbers(_SEED, int(epoch), index))
-        matrix = affine_matrix(drawn, *size, config.input_size)
+        numbers = random_numbers(_SEED, int(epoch), index)
+        augmentation = sample_augmentation(config.augmentation, *size, numbers)
+        matrix = affine_matrix(augmentation, *size, config.input_size)
         work.append((np.frombuffer(record["image"], np.uint8), matrix))
     return work
 

@@ -1,4 +1,4 @@
-"""How long the flip test takes, and which of its parts take it."""
+"""How long the flip test takes, stage by stage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FUSION_BATCH = 8
 def measure_inference(
     config: PINetConfig, *, size: int = 512, batch: int = 1, rounds: int = 7
 ) -> dict[str, Seconds]:
-    """Times the flip test of `batch` square images, its parts, and the yardstick.
+    """Times the flip test of `batch` square images, its stages, and the yardstick.
 
     Args:
         config: the network.

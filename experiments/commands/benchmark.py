@@ -19,7 +19,7 @@ def main(
     rounds: int = 7,
     records: Path | None = None,
 ) -> None:
-    """Times the flip test, part by part, beside PyTorch's HRNet where `timm` is installed.
+    """Times the flip test, stage by stage, beside PyTorch's HRNet where `timm` is installed.
 
     All times are taken in one process, in turns. Let the machine be quiet.
 

@@ -262,4 +262,4 @@ def _nobody(poses: np.ndarray, people: np.ndarray) -> np.ndarray:
 def _join(columns: Sequence[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
     none = np.zeros((len(OKS_THRESHOLDS), 0))
     start = (none[0].astype(int), none[0].astype(int), none.astype(int), none > 0, none[0])
-    return [np.concatenate(parts, axis=-1) for parts in zip(start, *columns, strict=True)]
+    return [np.concatenate(arrays, axis=-1) for arrays in zip(start, *columns, strict=True)]

@@ -156,7 +156,7 @@ def test_rows_hold_what_the_augmentation_makes():
             height, width = image.shape[:2]
             mask = np.ones((height, width), np.uint8)
             mask[: 10 * (record["image_id"] % 2)] = 0
-            drawn = augmentation.draw(
+            drawn = augmentation.sample_augmentation(
                 CONFIG.augmentation, height, width, augmentation.random_numbers(5, epoch, place)
             )
             people = len(record["area"])
