@@ -168,9 +168,8 @@ def sample_cast(key: jax.Array, config: CrowdConfig) -> Cast:
     span = min(config.overlap, 0.25, 0.85 - config.overlap)
     wanted = config.overlap + jax.random.uniform(keys[3], minval=-span, maxval=span)
     places = place_people(keys[4], sampled.view.box, sampled.height, count, wanted, size)
-    actors = jax.tree.map(
-        lambda array: jax.vmap(lambda row, c: row[c])(array, places.body), sampled
-    )
+    choose = jax.vmap(lambda choices, chosen: choices[chosen])
+    actors = jax.tree.map(lambda array: choose(array, places.body), sampled)
 
     # Who stands lower in the picture is nearer, give or take a little.
     ground = places.hips[:, 1] + places.scale * actors.view.box[:, 3]
@@ -284,9 +283,7 @@ def render(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, 
     slots = jax.random.randint(keys[4], (config.occluders,), 0, len(cast.present))
     before = _push(before, LAYER * size * (slots.astype(jnp.float32) - 0.5))
 
-    flat = jax.tree.map(
-        lambda array: array.reshape(-1, *array.shape[2:]), (cast.solids, cast.paint)
-    )
+    flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (cast.solids, cast.paint))
     groups = [scenery.Things(*flat), *cast.things, behind, before]
     solids, paint = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *groups)
     depth = 0.5 * (solids.start[:, 2] + solids.end[:, 2])

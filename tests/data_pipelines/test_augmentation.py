@@ -148,9 +148,8 @@ def test_draws_keep_their_ranges(seed, epoch, index):
 def test_draws_fill_their_ranges():
     """Means and extremes of many draws; a shift is as likely to one side as to the other."""
     config = AugmentationConfig(scale=(1.0, 1.0))
-    drawn = [
-        sample_augmentation(config, 200, 300, random_numbers(7, 3, index)) for index in range(4000)
-    ]
+    numbers = [random_numbers(7, 3, index) for index in range(4000)]
+    drawn = [sample_augmentation(config, 200, 300, five) for five in numbers]
     shifts = np.array([d.translation_px for d in drawn])
     rotations = np.array([d.rotation_deg for d in drawn])
     assert shifts.min(axis=0).tolist() == [-40, -40] and shifts.max(axis=0).tolist() == [40, 40]
