@@ -92,7 +92,7 @@ def crowd(key: jax.Array, config: CrowdConfig, skeleton: Skeleton = COCO_17) -> 
     names = bodies.landmark_indices(skeleton)
     cast_key, scene_key = jax.random.split(key)
     cast = sample_cast(cast_key, config)
-    image, canvas = render(scene_key, cast, config)
+    image, canvas = render_cast(scene_key, cast, config)
     return annotate(image, canvas, cast, names)
 
 
@@ -265,7 +265,7 @@ def arrange(
     )
 
 
-def render(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, Canvas]:
+def render_cast(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, Canvas]:
     """Draws a cast into a random scene.
 
     Returns:
