@@ -16,7 +16,7 @@ from data_pipelines.synthetic_crowds.crowds import (
     annotate,
     arrange,
     crowds,
-    render,
+    render_cast,
     training_batch,
 )
 from pinet_jax.errors import InputError
@@ -42,7 +42,7 @@ def _two_people(
     key = jax.random.key(0)
     actors = jax.vmap(actor)(angles, heading)
     cast = arrange(key, actors, hips, scale, layer, jnp.ones(2, bool), SIZE)
-    image, canvas = render(key, cast, EMPTY_SCENE)
+    image, canvas = render_cast(key, cast, EMPTY_SCENE)
     return annotate(image, canvas, cast, bodies.landmark_indices(COCO_17))
 
 
