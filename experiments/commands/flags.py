@@ -22,7 +22,7 @@ def given(arguments: Sequence[str], flag: str) -> str | None:
 
 def in_flags(message: str, arguments: Sequence[str]) -> str:
     """A message that begins with a config's field, with the flag that was typed in its place."""
-    field = re.match(r"[a-z]\w*", message)
+    field = re.match(r"[a-z]\w*(?= )", message)
     if field is None:
         return message
     words = field[0].replace("_", "-")
