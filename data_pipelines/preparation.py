@@ -126,6 +126,8 @@ def report_faults(checked: Mapping[str, Annotations], most_of_a_kind: int | None
         files = ", ".join(sorted({fault.file.name for fault in found.faults}))
         state = f"{len(found.faults)} fault(s) in {files}" if files else "no faults"
         print(f"{split}: {len(found.images)} sound images, {people} annotations; {state}")
+        for note, count in found.notes.items():
+            print(f"{split}: {count} {note}")
         for line in _fault_lines(found.faults, most_of_a_kind):
             print(line, file=sys.stderr)
 

@@ -49,5 +49,5 @@ def numbers(value: Any) -> np.ndarray | None:
 
 def shown(value: Any) -> str:
     """A value in a message, on one line and not too long."""
-    text = "missing" if value is None else ascii(value)
+    text = "missing or null" if value is None else ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

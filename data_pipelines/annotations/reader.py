@@ -18,12 +18,19 @@ from tqdm import tqdm
 
 from data_pipelines.annotations.categories import CategoryChoice, choose_category
 from data_pipelines.annotations.json_values import Problem, load_json, shown, whole
-from data_pipelines.annotations.people import completed, is_masked, lacks_area, person_problems
+from data_pipelines.annotations.people import (
+    completed,
+    is_masked,
+    lacks_area,
+    person_problems,
+    repaired,
+)
 from data_pipelines.annotations.pictures import image_problems, picture_problems
 from data_pipelines.annotations.regions import region_problem
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import Skeleton
 
+MADE_BOXES = "people without a box, or with a flat one: it is made from their keypoints"
 BOX_AREAS = "people without an area, or with 0: that of their box stands in"
 OTHER_CATEGORIES = "annotations of other categories: left out"
 
@@ -66,7 +73,8 @@ class Annotations:
         category: the COCO category of all people.
         annotated: whether the files list annotations at all; test-dev's lists only images.
         faults: everything that was left out, and why.
-        notes: how often a rule stood in for the file (`BOX_AREAS`, `OTHER_CATEGORIES`).
+        notes: how often a rule stood in for the file: `MADE_BOXES`, `BOX_AREAS`,
+            `OTHER_CATEGORIES`.
     """
 
     skeleton: Skeleton
@@ -142,9 +150,12 @@ def read_annotations(
     people = _unique(_entries(contents, "annotations", "annotation"), faults)
     choice = choose_category([content for _, content in contents], skeleton)
     ours = [entry for entry in people if not choice.is_other(entry.content)]
+    repairs = [repaired(entry.content) for entry in ours]
+    ours = [e._replace(content=person) for e, (person, _) in zip(ours, repairs, strict=True)]
 
     sound_people = _sound_people(ours, {entry.id for entry in images}, choice, skeleton, faults)
     notes = {
+        MADE_BOXES: sum(made for _, made in repairs),
         BOX_AREAS: sum(lacks_area(entry.content) for entry in sound_people),
         OTHER_CATEGORIES: len(people) - len(ours),
     }
@@ -234,9 +245,7 @@ def _sound_people(
 ) -> list[_Entry]:
     sound = []
     for entry in entries:
-        problems = list(
-            person_problems(entry.content, image_ids, choice.id, skeleton.num_keypoints)
-        )
+        problems = list(person_problems(entry.content, image_ids, choice.id, skeleton))
         faults += [Fault(entry.file, entry.name, *problem) for problem in problems]
         if not problems:
             sound.append(entry)

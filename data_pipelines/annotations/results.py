@@ -7,6 +7,7 @@ Legend for shapes: K keypoints.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,11 @@ def read_results(file: Path, dataset: Dataset, skeleton: Skeleton) -> list[dict[
     content, problem = load_json(file)
     if problem:
         raise InputError(f"{file}: {problem.kind} ({problem.detail})")
-    return check_results(content, dataset, skeleton, where=str(file))
+    poses = check_results(content, dataset, skeleton, where=str(file))
+    zeros = sum(whole(pose.get("category_id")) == 0 for pose in content)
+    if zeros and dataset["categories"][0]["id"] != 0:
+        print(f"{file}: {zeros} poses of category 0, taken for people", file=sys.stderr)
+    return poses
 
 
 def check_results(
@@ -40,7 +45,8 @@ def check_results(
 ) -> list[dict[str, Any]]:
     """Checks poses against their ground truth.
 
-    An `image_id` may also be a file name of the ground truth, as `predict` writes them.
+    An `image_id` may also be a file name of the ground truth, as `predict` writes them, or its stem
+    where it is one image's alone. Category 0, as tools count from it, is the people's.
 
     Args:
         poses: a list of COCO result entries, read from JSON.
@@ -91,7 +97,7 @@ def _problems(
             yield Problem(f"lacks {field}")
     if image_id not in image_ids:
         yield Problem("result without image", f"image_id {shown(pose['image_id'])}")
-    if whole(pose.get("category_id", category)) != category:
+    if whole(pose.get("category_id", category)) not in (category, 0):
         detail = f"{shown(pose['category_id'])}, not {category}"
         yield Problem("category_id is no category of people", detail)
     found = numbers(pose["keypoints"])
@@ -126,10 +132,11 @@ def _message(where: str, faults: Sequence[tuple[int, Problem]]) -> str:
 
 
 def _names(images: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """File name -> image id; also without its folder, where only one image is called so."""
+    """File name -> image id; also without folder or suffix, where only one image is called so."""
     full = {str(image["file_name"]): image["id"] for image in images if "file_name" in image}
-    bare = Counter(Path(name).name for name in full)
-    return {Path(n).name: i for n, i in full.items() if bare[Path(n).name] == 1} | full
+    shorter = [(name, i) for n, i in full.items() for name in {Path(n).name, Path(n).stem}]
+    count = Counter(name for name, _ in shorter)
+    return {name: i for name, i in shorter if count[name] == 1} | full
 
 
 def _image_id(given: Any, names: Mapping[str, int]) -> int | None:

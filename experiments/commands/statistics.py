@@ -83,6 +83,8 @@ def _read(file: Path, skeleton: Skeleton) -> Annotations:
         raise InputError(f"{fault}{asked}")
     if not annotations.images:
         raise InputError(f"{file}: has no sound image")
+    for note, times in annotations.notes.items():
+        print(f"{file}: {times} {note}", file=sys.stderr)
     if annotations.faults:
         print(
             f"{file}: {len(annotations.faults)} fault(s), left out; the first: "

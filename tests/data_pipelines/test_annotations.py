@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines.annotations import is_kept, read_annotations
-from data_pipelines.annotations.reader import BOX_AREAS, OTHER_CATEGORIES
+from data_pipelines.annotations.reader import BOX_AREAS, MADE_BOXES, OTHER_CATEGORIES
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.conftest import shared_data
@@ -41,17 +41,18 @@ PERSON_FAULTS = [
     ("keypoints", [1, 10**400, 2] + [1, 2, 2] * 16, "NaN or infinite coordinates"),
     ("keypoints", "1 2 3", "keypoints are no list of numbers"),
     ("keypoints", [[1, 2, 2]] * 17, "keypoints are no list of numbers"),
-    ("keypoints", None, "keypoints are no list of numbers (missing)"),
-    ("bbox", [1, 2, 0, 5], "empty or negative box ([1, 2, 0, 5])"),
+    ("keypoints", None, "keypoints are no list of numbers (missing or null)"),
     ("bbox", [1, 2, 5, -3], "empty or negative box ([1, 2, 5, -3])"),
     ("bbox", [1, 2, 1e-30, 1e-30], "empty or negative box"),
     ("bbox", [1, 2, float("nan"), 3], "NaN or infinite box"),
     ("bbox", [1, 2, 3], "bbox is no list of four numbers"),
-    ("bbox", None, "bbox is no list of four numbers (missing)"),
     ("image_id", 77, "annotation without image (image_id 77)"),
     ("image_id", "2", "annotation without image (image_id '2')"),
     ("iscrowd", 2, "iscrowd is neither 0 nor 1"),
     ("num_keypoints", -1, "num_keypoints is no count"),
+    ("num_keypoints", 0, "num_keypoints contradicts the keypoints (0, 17 labelled)"),
+    ("keypoints", [1, 2, 0] * 17, "num_keypoints contradicts the keypoints (17, 0 labelled)"),
+    ("keypoints", [None, 2, 2] + [1, 2, 2] * 16, "keypoints are no list of numbers"),
     ("area", float("nan"), "area is no finite, positive number"),
     ("id", 101, "duplicate id"),
 ]
@@ -182,7 +183,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_all_faults_are_listed(tmp_path, sound):
     sound["images"][0]["width"] = 50
-    sound["annotations"][1]["bbox"] = [1, 1, 0, 0]
+    sound["annotations"][1]["bbox"] = [1, 1, -1, 2]
     sound["annotations"][1]["keypoints"] = [0.0]
     sound["annotations"][2]["image_id"] = 9
     records = [fault.record for fault in read(tmp_path, sound).faults]
@@ -226,6 +227,54 @@ def test_an_area_of_0_is_that_of_the_box_and_said(tmp_path, sound):
     annotations = read(tmp_path, sound)
     assert [annotations.people[i][0]["area"] for i in (1, 2, 3)] == [600.0, 600.0, 400.0]
     assert annotations.notes == {BOX_AREAS: 2}
+
+
+@pytest.mark.parametrize("box", [None, [], [10.5, 8, 50, 0], [3, 4, 0, 0]])
+def test_a_box_is_made_from_labelled_keypoints_and_said(tmp_path, sound, box):
+    """Two keypoints on one level, as tools export them: 50 pixels wide, not high at all."""
+    points = [0, 0, 0] * 15 + [10.5, 8, 2, 60.5, 8, 1]
+    person = sound["annotations"][0]
+    person |= {"keypoints": points, "num_keypoints": 2, "bbox": box, "area": 0}
+    annotations = _read_ok(tmp_path, sound)
+    assert annotations.people[1][0]["bbox"] == [5.5, 3, 60, 10]
+    assert annotations.people[1][0]["area"] == 600
+    assert annotations.notes == {MADE_BOXES: 1, BOX_AREAS: 1}
+
+
+def test_one_keypoint_has_a_box(tmp_path, sound):
+    points = [7, 8, 2] + [0, 0, 0] * 16
+    sound["annotations"][0] |= {"keypoints": points, "num_keypoints": 1, "bbox": [7, 8, 0, 0]}
+    assert _read_ok(tmp_path, sound).people[1][0]["bbox"] == [2, 3, 10, 10]
+
+
+def test_no_box_can_be_made_of_nobody_labelled(tmp_path, sound):
+    unlabelled = {"keypoints": [0] * 51, "num_keypoints": 0, "bbox": [1, 2, 0, 5]}
+    sound["annotations"][0] |= unlabelled
+    assert "annotation 101: empty or negative box ([1, 2, 0, 5])" in one_fault(
+        read(tmp_path, sound)
+    )
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_unlabelled_keypoints_need_no_coordinates(tmp_path, sound, missing):
+    sound["annotations"][0]["keypoints"][:3] = [missing, missing, 0]
+    (person,) = _read_ok(tmp_path, sound).people[1]
+    assert person["keypoints"][:3] == [0, 0, 0]
+    assert person["keypoints"][3:] == sound["annotations"][0]["keypoints"][3:]
+
+
+def test_crowdposes_counts_are_its_own(tmp_path):
+    content = coco_files.content(1, CROWDPOSE_14)
+    content["annotations"][0]["num_keypoints"] = 0
+    annotations = coco_files.read_content(content, skeleton=CROWDPOSE_14)
+    assert annotations.faults == ()
+    assert annotations.people[1][0]["num_keypoints"] == 0
+
+
+def _read_ok(folder, content):
+    annotations = read(folder, content)
+    assert annotations.faults == ()
+    return annotations
 
 
 def test_an_area_of_0_of_nobody_labelled_stays(tmp_path, sound):

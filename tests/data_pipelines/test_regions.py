@@ -37,7 +37,7 @@ def _compressed(mask: np.ndarray) -> dict:
 
 
 @pytest.mark.parametrize("form", ["polygon", "runs", "string", "box"])
-@pytest.mark.parametrize("who", [{"iscrowd": 1}, {"num_keypoints": 0}])
+@pytest.mark.parametrize("who", [{"iscrowd": 1}, {"keypoints": [0] * 51, "num_keypoints": 0}])
 def test_crowds_and_unlabelled_people_are_masked(tmp_path, sound, form, who):
     mask = _rectangle()
     shapes = {

@@ -114,6 +114,20 @@ def test_a_file_name_of_two_images_is_refused(truth, poses):
     refused(truth, [poses[0] | {"image_id": "a.jpg"}], r"a\.jpg")
 
 
+def test_stems_stand_for_images_where_they_are_one_images(truth, poses):
+    dataset = read_truth(truth, "coco", COCO_17)
+    assert check_results([poses[0] | {"image_id": "b"}], dataset, COCO_17)[0]["image_id"] == 2
+    truth["images"][1]["file_name"] = "b/a.png"
+    refused(truth, [poses[0] | {"image_id": "a"}], r"image_id 'a'")
+
+
+def test_category_0_is_people_and_said(truth, poses, tmp_path, capsys):
+    file = tmp_path / "r.json"
+    file.write_text(json.dumps([poses[0] | {"category_id": 0}]))
+    assert read_results(file, read_truth(truth, "coco", COCO_17), COCO_17) == poses
+    assert "r.json: 1 poses of category 0, taken for people" in capsys.readouterr().err
+
+
 def test_results_have_the_category_of_the_truth(truth, poses):
     truth["categories"][0]["id"] = truth["annotations"][0]["category_id"] = 4
     refused(truth, poses, r"category_id is no category of people \(1, not 4\)")

@@ -69,7 +69,7 @@ def test_figures_of_a_prepared_set(tmp_path, content, capsys):
 
 
 def test_faults_are_told_of(tmp_path, content, capsys):
-    content["annotations"][2]["bbox"] = [0, 0, 0, 0]
+    content["annotations"][2]["bbox"] = [0, 0, -1, 0]
     file = coco_files.write_json(tmp_path / "mine.json", content)
     statistics.main(str(file), out=tmp_path / "out")
     assert "1 fault(s), left out; the first: " in capsys.readouterr().err

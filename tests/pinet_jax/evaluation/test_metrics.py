@@ -9,6 +9,7 @@ import pytest
 from data_pipelines.annotations import check_results
 from pinet_jax.evaluation.coco import evaluate_coco
 from pinet_jax.evaluation.crowdpose import crowding_levels, evaluate_crowdpose
+from pinet_jax.evaluation.dataset import ground_truth
 from pinet_jax.evaluation.matching import SUMMARY_KEYS
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.conftest import golden_path, shared_data
@@ -87,7 +88,7 @@ class TestEdgeCases:
             "annotations": people,
             "categories": [{"id": 1, "name": "person"}],
         }
-        dataset = read_truth(dataset, metric, skeleton)
+        dataset = ground_truth(dataset, metric)
         return tool(dataset, check_results(results, dataset, skeleton), skeleton)
 
     def poses(self, people, score=0.5):
