@@ -38,6 +38,8 @@ def to_text(summary: Summary, differences: Mapping[str, Difference] | None = Non
         "",
         f"{'':<16}{'%':>6}   95% interval",
     ]
+    if not summary.people:
+        lines.append("no figures: nobody outside of crowds has a labelled keypoint to be found by")
     for key, figure in summary.metrics.items():
         note = people_note(summary, key) or _span(summary.intervals.get(key))
         lines.append(f"{key:<16}{percent(figure):>6}   {note}".rstrip())

@@ -152,3 +152,11 @@ def test_figures_of_some_people_say_of_how_many(crowd):
 def test_odd_bins_are_refused(edges):
     with pytest.raises(InputError, match="crowding_bins"):
         check_bins(edges)
+
+
+def test_a_set_without_anybody_to_find_says_so():
+    dataset = {"images": [{"id": 1}], "annotations": []}
+    dataset = read_truth(dataset, "crowdpose", CROWDPOSE_14)
+    evaluation = evaluate(dataset, [], "crowdpose")
+    summary = summarize(dataset, [], evaluation, "crowdpose", resamples=0)
+    assert "no figures: nobody outside of crowds has a labelled keypoint" in to_text(summary)
