@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from experiments.commands.flags import given, in_flags
+from experiments.commands.flags import given, in_flags, local_paths
 from pinet_jax.errors import InputError, UsageError
 
 COMMANDS = {
@@ -73,6 +73,7 @@ def run(name: str, flags: Sequence[str]) -> None:
     Raises:
         InputError: something that the user can mend.
     """
+    flags = local_paths(flags)
     module_name = _scores(flags) if name == "evaluate" else name
     try:
         module = importlib.import_module(f"experiments.commands.{module_name}")

@@ -5,6 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
+from pathlib import Path
+
+from pinet_jax.errors import UsageError
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def given(arguments: Sequence[str], flag: str) -> str | None:
@@ -18,6 +23,28 @@ def given(arguments: Sequence[str], flag: str) -> str | None:
         if name.startswith(f"{flag}="):
             return name.removeprefix(f"{flag}=")
     return None
+
+
+def local_paths(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `~` as the home folder, also behind `=`, where no shell expands it.
+
+    Raises:
+        UsageError: a path is an address; a local folder called `gs:` would be made for it.
+    """
+    return [_local_path(argument) for argument in arguments]
+
+
+def _local_path(argument: str) -> str:
+    flag, equals, value = (
+        argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    )
+    if _SCHEME.match(value):
+        raise UsageError(
+            f"{value}: paths are local; mount the bucket (gcsfuse, s3fs) or copy the files first"
+        )
+    if value == "~" or value.startswith("~/"):
+        value = str(Path(value).expanduser())
+    return f"{flag}{equals}{value}"
 
 
 def in_flags(message: str, arguments: Sequence[str]) -> str:

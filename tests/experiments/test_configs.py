@@ -2,9 +2,10 @@
 
 import pytest
 
-from experiments.commands.flags import given, in_flags
+from experiments.commands.flags import given, in_flags, local_paths
 from experiments.configs import available_configs, load_config
 from experiments.configs.paper_rows import ABLATIONS, ROWS
+from pinet_jax.errors import UsageError
 from pinet_jax.inference import InferenceConfig
 
 
@@ -53,3 +54,16 @@ def test_a_flags_value_is_found_before_parsing():
     assert given(["--out", "x", "--config", "coco"], "--config") == "coco"
     assert given(["--config=coco"], "--config") == "coco"
     assert given(["--configs", "coco", "x"], "--config") is None
+
+
+def test_a_tilde_is_the_home_folder_behind_a_flag_too(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    arguments = ["a~b", "--out=~/x", "--checkpoint", "~/c", "--flag", "~", "--no-flip"]
+    expanded = ["a~b", "--out=/home/me/x", "--checkpoint", "/home/me/c", "--flag", "/home/me"]
+    assert local_paths(arguments) == [*expanded, "--no-flip"]
+
+
+@pytest.mark.parametrize("path", ["gs://b/run", "s3://b", "--out=https://x/y", "hdfs://a"])
+def test_addresses_are_no_paths(path):
+    with pytest.raises(UsageError, match="paths are local; mount the bucket"):
+        local_paths(["--workdir", path])
