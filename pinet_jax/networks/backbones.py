@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from flax import linen as nn
@@ -15,6 +15,8 @@ from pinet_jax.networks.layers import Compute
 
 class Backbone(Protocol):
     """A frozen dataclass: the widths and depths of a network from images to features."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # for type checkers: `replace` takes it
 
     @property
     def features(self) -> int:

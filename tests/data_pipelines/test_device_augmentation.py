@@ -14,14 +14,14 @@ from pinet_jax.skeletons import COCO_17
 SIDE = 96
 PLAIN = DeviceAugmentationConfig(
     size=64,
-    brightness=0,
-    contrast=0,
-    saturation=0,
-    channel_deviation=0,
-    grey=0,
-    blur=0,
-    noise=0,
-    erased=0,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    channel_deviation=0.0,
+    grey=0.0,
+    blur=0.0,
+    noise=0.0,
+    erased=0.0,
 )
 NOSE, LEFT_EYE, RIGHT_EYE = 0, 1, 2
 
