@@ -21,11 +21,12 @@ from PIL import Image
 
 from data_pipelines.annotations import read_annotations
 from pinet_jax.errors import InputError
-from pinet_jax.files import writing
+from pinet_jax.files import replaced_whole
 from pinet_jax.images import read_image
 from pinet_jax.skeletons import Skeleton
 
 MAX_PEOPLE, MAX_REGIONS = 16, 32  # most of an image; the largest are kept, what is left is ignored
+_LABELS = ("keypoints", "boxes", "ignored")
 _STEPS = 10  # labels are stored in tenths of pixels
 
 
@@ -91,21 +92,18 @@ def write_pack(
     ]
     arrays = {
         name: np.round(np.stack(column) * _STEPS).astype(np.int32)
-        for name, column in zip(("keypoints", "boxes", "ignored"), zip(*labels, strict=True), strict=True)
+        for name, column in zip(_LABELS, zip(*labels, strict=True), strict=True)
     }
     blobs = [blob for blob, _ in encoded]
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".unfinished.npz")
+    with replaced_whole(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(
-            unfinished,
+            file,
             webp=np.frombuffer(b"".join(blobs), np.uint8),
             ends=np.cumsum([len(blob) for blob in blobs]),
             ids=np.array([image["id"] for image in found.images], np.int64),
             keypoint_names=np.array(skeleton.keypoints),
             **arrays,
         )
-        unfinished.rename(path)
     return len(blobs)
 
 
@@ -146,7 +144,7 @@ def read_pack(path: Path, skeleton: Skeleton) -> Pack:
         InputError: it is none, is broken, or holds other keypoints.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         names = tuple(arrays["keypoint_names"].tolist())
         blob, ends = arrays["webp"].tobytes(), arrays["ends"].tolist()
@@ -170,6 +168,6 @@ def read_pack(path: Path, skeleton: Skeleton) -> Pack:
     for square, image in zip(images, decoded, strict=True):
         square[: image.shape[0], : image.shape[1]] = image
     keypoints, boxes, ignored = (
-        (arrays[name] / _STEPS).astype(np.float32) for name in ("keypoints", "boxes", "ignored")
+        (arrays[name] / _STEPS).astype(np.float32) for name in _LABELS
     )
     return Pack(images, sizes, keypoints, boxes, ignored, arrays["ids"])

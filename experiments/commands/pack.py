@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_pipelines.packs import write_pack
-from pinet_jax.skeletons import COCO_17, load_skeleton
+from pinet_jax.skeletons import COCO_17, Skeleton
 
 
 def main(
@@ -30,6 +30,6 @@ def main(
         long_side: pixels; larger pictures are shrunk to it.
         quality: of the pictures in the pack (WebP), 1 to 100.
     """
-    keypoints = COCO_17 if skeleton is None else load_skeleton(skeleton)
+    keypoints = COCO_17 if skeleton is None else Skeleton.from_json(skeleton)
     count = write_pack(out, annotations, images, keypoints, long_side=long_side, quality=quality)
     print(f"{out}: {count} images, {out.stat().st_size / 1e6:.1f} MB")

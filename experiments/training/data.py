@@ -48,6 +48,10 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
     Raises:
         InputError: it is not there, or does not fit the network's keypoints.
     """
+    if config.packed is not None:
+        from experiments.training.packed import PackedData
+
+        return PackedData(config)
     return PreparedData(config) if config.synthetic is None else SyntheticCrowds(config)
 
 

@@ -43,6 +43,8 @@ class PackedData:
             InputError: a pack is not there, broken, or has other keypoints.
         """
         assert config.packed is not None
+        if not config.packed.packs and not config.packed.crowds:
+            raise UsageError("packs: name at least one file of `pinet-jax pack`")
         self._config, self._packed = config, config.packed
         skeleton = config.model.skeleton
         packs = [read_pack(path, skeleton) for path in self._packed.packs]
