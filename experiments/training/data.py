@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from data_pipelines.provenance import stored_source
 from experiments.configs.base import ExperimentConfig
 from experiments.testing.image_sets import EvaluationSet, ImageSet, experiments_set
 from pinet_jax.errors import InputError
@@ -65,6 +66,9 @@ class PreparedData:
 
         self._config = config
         self._split = open_split(config.data.dataset, config.data.train_split)
+        source = stored_source(self._split.folder)
+        if source is not None:
+            print(f"{self._split.folder}: records of {source['data_dir']}")
         _check_keypoints(config.data.dataset, self._split.skeleton, config.model.skeleton)
         self.images_per_epoch = len(training_records(self._split.index, config.data))
 
