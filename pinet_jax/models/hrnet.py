@@ -54,9 +54,15 @@ class BasicBlock(nn.Module):
 
 
 class HighResolutionModule(nn.Module):
-    """Branches of several resolutions side by side, then every one hears all others."""
+    """Branches of several resolutions side by side, then every one hears all others.
+
+    Attributes:
+        blocks: of every branch.
+        finest_only: whether the finest branch alone hears the others and is put out.
+    """
 
     blocks: int
+    finest_only: bool = False
 
     @nn.compact
     def __call__(self, branches: Sequence[jax.Array], layers: Layers) -> list[jax.Array]:
@@ -65,7 +71,8 @@ class HighResolutionModule(nn.Module):
         for i in range(len(branches)):
             for block in range(self.blocks):
                 branches[i] = BasicBlock(name=f"branches.{i}.{block}")(branches[i], layers)
-        return [self._fused(branches, i, layers) for i in range(len(branches))]
+        outputs = 1 if self.finest_only else len(branches)
+        return [self._fused(branches, i, layers) for i in range(outputs)]
 
     def _fused(self, branches: Sequence[jax.Array], i: int, layers: Layers) -> jax.Array:
         """The sum of all branches at the resolution and width of branch i."""
@@ -106,6 +113,7 @@ class HRNet(nn.Module):
         batch_norm: how statistics are taken in training.
         remat: keep only what goes in and out of modules for the gradient, and compute the rest
             again: less memory, more time.
+        finest_only: whether the finest branch is the output, and not all of them.
     """
 
     config: HRNetConfig
@@ -113,6 +121,7 @@ class HRNet(nn.Module):
     dtype: Any = jnp.float32
     batch_norm: BatchNormConfig = BatchNormConfig()
     remat: bool = False
+    finest_only: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
@@ -123,7 +132,8 @@ class HRNet(nn.Module):
             train: whether batch statistics are used and updated.
 
         Returns:
-            [B, h, w, config.features]: all branches at a quarter of the resolution.
+            [B, h, w, config.features]: all branches at a quarter of the resolution;
+            [B, h, w, config.width] of the finest one alone.
         """
         layers = make_layers(
             train=train, folded=self.folded, dtype=self.dtype, batch_norm=self.batch_norm
@@ -138,8 +148,10 @@ class HRNet(nn.Module):
         for stage, modules in enumerate(self.config.modules, start=2):
             branches = self._transition(branches, stage, layers)
             for module in range(modules):
+                is_last = stage == len(self.config.modules) + 1 and module == modules - 1
+                finest_only = self.finest_only and is_last
                 name = f"stage{stage}.{module}"
-                branches = fuse(self.config.blocks, name=name)(branches, layers)
+                branches = fuse(self.config.blocks, finest_only, name=name)(branches, layers)
         raised = [upsample_bilinear(x, 2**i) for i, x in enumerate(branches) if i > 0]
         return jnp.concatenate([branches[0], *raised], axis=-1)
 
