@@ -2,7 +2,8 @@
 
 A state dict is a mapping of names to arrays. Layers carry the reference's names already, so only
 the leaves differ: linen's kernels are [h, w, in, out] and [in, out], torch's are [out, in, h, w]
-and, in the predictor, [out, in, 1].
+and, in the predictor, [out, in, 1]. Of transposed convolutions ours are [h, w, out, in], torch's
+[in, out, h, w].
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ StateDict = Mapping[str, np.ndarray]
 
 _LEAF_NAMES = {
     "kernel": "weight",
+    "transposed_kernel": "weight",
     "scale": "weight",
     "mean": "running_mean",
     "var": "running_var",
@@ -126,7 +128,7 @@ def _entries(tree: Variables) -> Iterator[_Entry]:
         path = tuple(str(key.key) for key in key_path)
         *layers, last = path[1:]
         name = ".".join([*layers, _LEAF_NAMES.get(last, last)])
-        shape, is_kernel = tuple(leaf.shape), last == "kernel"
+        shape, is_kernel = tuple(leaf.shape), last in ("kernel", "transposed_kernel")
         if is_kernel:
             shape = (*shape[:-3:-1], *(shape[:-2] or (1,)))
         yield _Entry(path, name, shape, is_kernel)

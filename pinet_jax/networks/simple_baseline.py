@@ -20,13 +20,12 @@ from pinet_jax.models.config import BatchNormConfig, HRNetConfig
 from pinet_jax.models.hrnet import HRNet
 from pinet_jax.models.layers import (
     at_least_float32,
-    convolve,
     make_layers,
-    materialized,
     multiply,
     relu,
 )
 from pinet_jax.networks.resnet import ResNet, ResNetConfig
+from pinet_jax.networks.transposed_convolution import TransposedConv
 
 _UPSAMPLINGS = 3  # transposed convolutions, each of which doubles the resolution
 _UPSAMPLED_WIDTH = 256
@@ -126,60 +125,3 @@ class HeatmapHead(nn.Module):
             name="final_layer",
         )
         return conv(features)
-
-
-class TransposedConv(nn.Module):
-    """A transposed convolution, 4 x 4 with stride 2: doubles the resolution exactly.
-
-    Attributes:
-        features: channels of the output.
-        use_bias: whether it has a bias.
-        dtype: of the computation.
-    """
-
-    features: int
-    use_bias: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, h, w, C] -> [B, 2h, 2w, features]."""
-        shape = (4, 4, self.features, x.shape[-1])
-        init = nn.initializers.normal(0.001)
-        kernel = self.param("transposed_kernel", init, shape, jnp.float32)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        y = transposed_convolution(x, kernel)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros_init(), shape[2:3], jnp.float32)
-            y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-        return y
-
-
-def transposed_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The gradient of a 4 x 4 convolution with stride 2 and padding 1, as an operation of its own.
-
-    An output pixel hears 2 x 2 input pixels, by one of four quarters of the kernel: four small
-    convolutions, whose outputs are interleaved. XLA's dilated convolution gives the same, but
-    multiplies the zeros between the pixels too, and its gradient takes 5 to 30 times as long.
-
-    Args:
-        x: [B, h, w, C].
-        kernel: [4, 4, D, C].
-
-    Returns:
-        [B, 2h, 2w, D].
-    """
-    b, h, w, _ = x.shape
-    kernel = kernel[::-1, ::-1].swapaxes(2, 3)  # [4, 4, C, D]
-
-    def quarter(row: int, column: int) -> jax.Array:  # [B, h, w, D]
-        return convolve(
-            x,
-            kernel[row::2, column::2],
-            window_strides=(1, 1),
-            padding=((1 - row, row), (1 - column, column)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-    rows = [jnp.stack([quarter(row, 0), quarter(row, 1)], axis=3) for row in (0, 1)]
-    return materialized(jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, -1))
