@@ -87,15 +87,15 @@ def read_boxes(source: Path, images: Sequence[ListedImage]) -> BoxFile:
     boxes: dict[int | str, list[tuple[np.ndarray, float]]] = {}
     faults = []
     for candidate in candidates:
-        image = listed.get(candidate.image_id)
+        key = candidate.image_id
+        image = listed.get(key) if isinstance(key, int | str) else None
         problem = _problem(candidate, image)
-        xywh = candidate.xywh
-        if image is not None and xywh is not None and annotated and not problem:
-            xywh = clean_box(xywh, image.height, image.width)
-        if problem or image is None or xywh is None:
+        if problem:
             faults.append(f"{source}: {candidate.name}: {problem}; left out")
-        else:
-            boxes.setdefault(image.id, []).append((xywh, candidate.score))
+            continue
+        assert image is not None and candidate.xywh is not None
+        xywh = _cleaned(candidate.xywh, image) if annotated else candidate.xywh
+        boxes.setdefault(image.id, []).append((xywh, candidate.score))
     return BoxFile({i: _stacked(group) for i, group in boxes.items()}, tuple(faults))
 
 
@@ -201,6 +201,13 @@ def _problem(candidate: _Candidate, image: ListedImage | None) -> str:
     if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
         return f"its box lies outside of its image of {image.width} x {image.height} pixels"
     return ""
+
+
+def _cleaned(xywh: np.ndarray, image: ListedImage) -> np.ndarray:
+    """An annotated box that lies in its image, as the released code takes it."""
+    clean = clean_box(xywh, image.height, image.width)
+    # The released code takes a pixel from the size: of a box of one pixel, nothing would be left.
+    return xywh if clean is None or not clean[2:].any() else clean
 
 
 def _stacked(group: Sequence[tuple[np.ndarray, float]]) -> Boxes:

@@ -47,7 +47,7 @@ def render_heatmaps(
     # Cut toward zero, not floored: what lies a little outside belongs to the first cell.
     cell = jnp.trunc(keypoints[..., :2] / STRIDE + 0.5)  # [B, K, 2]
     reach = _REACH * sigma
-    size = jnp.array([width, height], cell.dtype)
+    size = jnp.array([width, height], cell.dtype).reshape(1, 1, 2)
     touches = ((cell - reach < size) & (cell + reach + 1 >= 0)).all(axis=-1)
     weight = ((keypoints[..., 2] > 0) & touches).astype(cell.dtype)
     x = _gaussian(cell[..., 0], width, sigma, reach)  # [B, w, K]

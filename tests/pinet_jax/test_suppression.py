@@ -1,0 +1,75 @@
+"""Rescoring and OKS-NMS, against the released code's figures and a slow twin."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pinet_jax.fusion import PoseSet
+from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
+from pinet_jax.suppression import rescore, suppress_by_oks
+from tests.topdown import figures
+
+ROOM = 24  # poses that all cases are padded to
+
+
+def padded(array):
+    rows = [(0, ROOM - len(array))] + [(0, 0)] * (np.ndim(array) - 1)
+    return jnp.asarray(np.pad(array, rows), jnp.float32)
+
+
+def kept_keypoints(keypoints, scores, area, sigmas):
+    mask = jnp.arange(ROOM) < len(keypoints)
+    poses = PoseSet(padded(keypoints), padded(scores), mask)
+    kept = suppress_by_oks(poses, padded(area), sigmas)
+    return np.asarray(kept.keypoints)[np.asarray(kept.mask)]
+
+
+@pytest.mark.parametrize("skeleton", [COCO_17, CROWDPOSE_14], ids=lambda s: s.name)
+@pytest.mark.parametrize("case", range(6))
+def test_golden_cases(skeleton, case):
+    prefix = f"k{skeleton.num_keypoints}_{case}_"
+    golden = {
+        key.removeprefix(prefix): array
+        for key, array in figures("sb_nms").items()
+        if key.startswith(prefix)
+    }
+    keypoints = golden["keypoints"]
+    box_scores = jnp.asarray(golden["box_score"], jnp.float32)
+    scores = rescore(jnp.asarray(keypoints[..., 2]), box_scores)
+    np.testing.assert_allclose(scores, golden["score"], rtol=1e-5, atol=1e-6)
+    kept = kept_keypoints(keypoints, np.asarray(scores), golden["area"], skeleton.sigmas)
+    np.testing.assert_array_equal(kept, keypoints[golden["keep"]])
+
+
+def slow_suppression(keypoints, scores, area, sigmas, threshold=0.9):
+    """Pose by pose, in double precision."""
+    left, kept = sorted(range(len(scores)), key=lambda i: (scores[i], i), reverse=True), []
+    while left:
+        best, *left = left
+        kept.append(best)
+
+        def similarity(other, best=best):
+            distance = ((keypoints[other, :, :2] - keypoints[best, :, :2]) ** 2).sum(axis=-1)
+            spread = 2 * (2 * np.array(sigmas)) ** 2 * (area[other] + area[best]) / 2
+            return np.exp(-distance / spread).mean()
+
+        left = [other for other in left if similarity(other) <= threshold]
+    return kept
+
+
+def test_chains_of_similar_poses_as_pose_by_pose():
+    rng = np.random.default_rng(1)
+    base = rng.uniform(0, 200, (1, 17, 2))
+    points = base + 6 * np.arange(20)[:, None, None] * rng.uniform(0, 0.4, (20, 1, 2))
+    keypoints = np.concatenate([points, np.ones((20, 17, 1))], axis=-1).astype(np.float32)
+    scores = rng.permutation(20).astype(np.float32)
+    scores[3] = scores[11]  # of equal scores the later one comes first
+    area = np.full(20, 2e4)
+    expected = slow_suppression(keypoints, scores, area, COCO_17.sigmas)
+    assert 1 < len(expected) < 20
+    kept = kept_keypoints(keypoints, scores, area, COCO_17.sigmas)
+    np.testing.assert_array_equal(kept, keypoints[expected])
+
+
+def test_a_person_without_a_sure_keypoint_has_score_0():
+    assert rescore(jnp.full((1, 17), 0.2), jnp.ones(1))[0] == 0
