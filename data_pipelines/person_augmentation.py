@@ -7,7 +7,6 @@ Legend for shapes: K keypoints, H and W the crop's size.
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,26 +14,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from data_pipelines.config import PersonAugmentationConfig
 from pinet_jax import boxes
 from pinet_jax.boxes import CropRegion
 from pinet_jax.skeletons import Skeleton
 
 _AUGMENTATION_STREAM = 2  # tells these random numbers from all others
 _LOWER_BODY = ("hip", "knee", "ankle")  # in the names of keypoints
-
-
-@dataclasses.dataclass(frozen=True)
-class PersonAugmentationConfig:
-    """The released code's augmentation; as it stands, top-down HRNet's on COCO."""
-
-    half_body_probability: float = 0.3  # of persons with enough labelled keypoints
-    half_body_keypoints: int = 9  # that are enough
-    scale: float = (
-        0.35  # standard deviation, and greatest deviation, of a factor on the crop's size
-    )
-    rotation_deg: float = 45.0  # standard deviation; at most twice as much
-    rotation_probability: float = 0.6
-    flip_probability: float = 0.5
 
 
 class Draw(NamedTuple):

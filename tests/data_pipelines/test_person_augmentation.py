@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data_pipelines.config import PersonAugmentationConfig
 from data_pipelines.person_augmentation import (
     Draw,
-    PersonAugmentationConfig,
     augment,
     draw,
     warp_keypoints,
