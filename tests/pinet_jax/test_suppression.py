@@ -4,9 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pinet_jax.evaluation.matching import SUMMARY_KEYS
+from pinet_jax.evaluation.result_files import pose_entries
+from pinet_jax.evaluation.results import read_annotations, read_results
+from pinet_jax.evaluation.summary import evaluate
 from pinet_jax.fusion import PoseSet
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from pinet_jax.suppression import rescore, suppress_by_oks
+from tests.conftest import shared_data
 from tests.topdown import figures
 
 ROOM = 24  # poses that all cases are padded to
@@ -73,3 +78,28 @@ def test_chains_of_similar_poses_as_pose_by_pose():
 
 def test_a_person_without_a_sure_keypoint_has_score_0():
     assert rescore(jnp.full((1, 17), 0.2), jnp.ones(1))[0] == 0
+
+
+def test_released_results_and_their_figures():
+    """The released code's evaluation of noisy poses on real annotations, to the last digit."""
+    annotations = shared_data("coco", "annotations", "person_keypoints_val2017.json")
+    golden = figures("sb_evaluate_coco")
+    boxes = golden["boxes_cx_cy_sx_sy_area_score"]
+    results, kept = [], []
+    for image_id in dict.fromkeys(golden["image_id"].tolist()):
+        chosen = golden["image_id"] == image_id
+        keypoints, area, box_scores = golden["preds"][chosen], *boxes[chosen, 4:].T
+        scores = rescore(jnp.asarray(keypoints[..., 2]), jnp.asarray(box_scores, jnp.float32))
+        mask = jnp.arange(ROOM) < len(keypoints)
+        poses = PoseSet(padded(keypoints), padded(np.asarray(scores)), mask)
+        people = suppress_by_oks(poses, padded(area), COCO_17.sigmas)
+        mask = np.asarray(people.mask)
+        kept += [image_id] * mask.sum()
+        arrays = np.asarray(people.keypoints)[mask], np.asarray(people.scores)[mask]
+        results += pose_entries(image_id, *arrays)
+    np.testing.assert_array_equal(kept, golden["result_image_id"])
+    np.testing.assert_allclose([r["score"] for r in results], golden["result_score"], rtol=1e-3)
+    dataset = read_annotations(annotations, "coco", COCO_17)
+    metrics = evaluate(dataset, read_results(results, dataset, COCO_17), "coco", COCO_17).metrics
+    found = [metrics[name] for name in SUMMARY_KEYS]
+    np.testing.assert_allclose(found, golden["stats"], atol=1e-9)
