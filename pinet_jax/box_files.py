@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pinet_jax.boxes import clean_box
+from pinet_jax.boxes import Boxes, clean_box
 from pinet_jax.errors import InputError
 
 _TIGHT_MARGIN = 1.2  # of keypoints' extent: with the margin of boxes, that of half-body crops
@@ -32,18 +32,6 @@ class ListedImage(NamedTuple):
     name: str
     height: int
     width: int
-
-
-class Boxes(NamedTuple):
-    """The people of one image.
-
-    Attributes:
-        xywh: float64 [N, 4], left, top, width and height in image pixels.
-        scores: float32 [N], how likely each one is a person.
-    """
-
-    xywh: np.ndarray
-    scores: np.ndarray
 
 
 class BoxFile(NamedTuple):

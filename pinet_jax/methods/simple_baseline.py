@@ -8,6 +8,7 @@ Legend for shapes: B crops of H x W pixels, K keypoints, N crops of one image (p
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from pinet_jax.skeletons import COCO_17, Skeleton
 
 
 @dataclasses.dataclass(frozen=True)
-class TopDown:
+class TopDown(abc.ABC):
     """What both methods share.
 
     Class attributes, by which they differ:
@@ -37,6 +38,10 @@ class TopDown:
     skeleton: Skeleton = COCO_17
     crop_shape: tuple[int, int] = (256, 192)  # height and width, pixels; multiples of 32
     sigma: float = 2.0  # of the targets' Gaussians, map pixels; 3 for crops of 384 x 288
+
+    @abc.abstractmethod
+    def network(self, **compute: Any) -> nn.Module:
+        """The linen module; `compute` are its attributes of the same names."""
 
     def normalized(self, pixels: jax.Array) -> jax.Array:
         """What the network sees of RGB pixels, uint8 [B, H, W, 3]."""

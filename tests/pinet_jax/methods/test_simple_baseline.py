@@ -1,17 +1,17 @@
 """The released top-down code's whole test, on real images: crops, keypoints, people."""
 
 import functools
-import json
 import zlib
 
 import cv2
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
-from pinet_jax.boxes import CropRegion, affine_of_region, crop, crop_region
+from pinet_jax.box_files import ListedImage, read_boxes
+from pinet_jax.box_inference import BoxPredictor
+from pinet_jax.boxes import CropRegion, affine_of_region, crop
 from pinet_jax.inference import cpu_compiler_options
 from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet
 from tests.conftest import shared_data
@@ -75,25 +75,26 @@ def test_annotated_boxes(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_detected_boxes(case):
-    golden, method = figures(f"sb_predict_{case}"), CASES[case][0]
-    found = [d for d in json.loads(str(golden["detections_json"])) if d["category_id"] == 1]
-    regions = [crop_region(np.array(detection["bbox"]), SHAPE) for detection in found]
-    np.testing.assert_array_equal([region.scale for region in regions], golden["det_scale"])
-    _, keypoints = predicted(case, read_images(golden), golden["det_image_id"], regions)
-    np.testing.assert_allclose(keypoints[..., :2], golden["det_preds"][..., :2], atol=0.05)
-    people = jax.jit(method.people)
-    image_ids, results, scores = [], [], []
-    for image_id in dict.fromkeys(golden["det_image_id"].tolist()):
-        chosen = golden["det_image_id"] == image_id
-        arrays = keypoints[chosen], golden["det_box_score"][chosen], golden["det_area"][chosen]
-        mask = jnp.ones(chosen.sum(), bool)
-        kept = people(*(jnp.asarray(array, jnp.float32) for array in arrays), mask)
-        mask = np.asarray(kept.mask)
-        image_ids += [image_id] * mask.sum()
-        results += list(np.asarray(kept.keypoints)[mask])
-        scores += list(np.asarray(kept.scores)[mask])
+def test_detected_boxes(case, tmp_path):
+    """From a detector's file to result entries: the released code's order, scores and people."""
+    golden, (method, *rule) = figures(f"sb_predict_{case}"), CASES[case]
+    images = read_images(golden)
+    file = tmp_path / "detections.json"
+    file.write_text(str(golden["detections_json"]))
+    listed = [
+        ListedImage(image_id, f"{image_id}.jpg", *image.shape[:2])
+        for image_id, image in images.items()
+    ]
+    found = read_boxes(file, listed)
+    assert not found.faults
+    predictor = BoxPredictor(method, rule_variables(method.network(), *rule))
+    crops = ((i, predictor.prepare(images[i], boxes)) for i, boxes in found.boxes.items())
+    people = list(predictor.predict(crops, batch_size=8))
+    image_ids = [image_id for image_id, poses in people for _ in poses.scores]
     np.testing.assert_array_equal(image_ids, golden["det_result_image_id"])
+    keypoints = np.concatenate([poses.keypoints for _, poses in people])
     expected = golden["det_result_keypoints"]
-    np.testing.assert_allclose(np.array(results)[..., :2], expected[..., :2], atol=0.05)
+    np.testing.assert_allclose(keypoints[..., :2], expected[..., :2], atol=0.05)
+    np.testing.assert_allclose(keypoints[..., 2], expected[..., 2], rtol=1e-3, atol=1e-4)
+    scores = np.concatenate([poses.scores for _, poses in people])
     np.testing.assert_allclose(scores, golden["det_result_score"], rtol=1e-3)
