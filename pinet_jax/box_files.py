@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pinet_jax.boxes import Boxes, clean_box
+from pinet_jax.boxes import clean_box
 from pinet_jax.errors import InputError
 
 _TIGHT_MARGIN = 1.2  # of keypoints' extent: with the margin of boxes, that of half-body crops
@@ -38,11 +38,12 @@ class BoxFile(NamedTuple):
     """What `read_boxes` found.
 
     Attributes:
-        boxes: image id -> its boxes in the file's order; images without any are not there.
+        boxes: image id -> float64 [N, 5], x, y, width, height (image pixels) and score, in the
+            file's order; images without any are not there.
         faults: a line for every box that is left out.
     """
 
-    boxes: dict[int | str, Boxes]
+    boxes: dict[int | str, np.ndarray]
     faults: tuple[str, ...]
 
 
@@ -72,7 +73,7 @@ def read_boxes(source: Path, images: Sequence[ListedImage]) -> BoxFile:
     annotated = isinstance(content, Mapping)
     candidates = _annotated(content) if annotated else _detected(content)
     listed = _by_key(images, content["images"] if annotated else ())
-    boxes: dict[int | str, list[tuple[np.ndarray, float]]] = {}
+    boxes: dict[int | str, list[np.ndarray]] = {}
     faults = []
     for candidate in candidates:
         key = candidate.image_id
@@ -83,8 +84,8 @@ def read_boxes(source: Path, images: Sequence[ListedImage]) -> BoxFile:
             continue
         assert image is not None and candidate.xywh is not None
         xywh = _cleaned(candidate.xywh, image) if annotated else candidate.xywh
-        boxes.setdefault(image.id, []).append((xywh, candidate.score))
-    return BoxFile({i: _stacked(group) for i, group in boxes.items()}, tuple(faults))
+        boxes.setdefault(image.id, []).append(np.append(xywh, candidate.score))
+    return BoxFile({i: np.stack(group) for i, group in boxes.items()}, tuple(faults))
 
 
 def _load(source: Path) -> Any:
@@ -196,8 +197,3 @@ def _cleaned(xywh: np.ndarray, image: ListedImage) -> np.ndarray:
     clean = clean_box(xywh, image.height, image.width)
     # The released code takes a pixel from the size: of a box of one pixel, nothing would be left.
     return xywh if clean is None or not clean[2:].any() else clean
-
-
-def _stacked(group: Sequence[tuple[np.ndarray, float]]) -> Boxes:
-    xywh = np.stack([box for box, _ in group])
-    return Boxes(xywh, np.array([score for _, score in group], np.float32))

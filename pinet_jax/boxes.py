@@ -1,6 +1,6 @@
 """People's boxes and the crops that top-down networks see, on the host.
 
-Legend for shapes: N boxes, H and W a crop's size, K keypoints.
+Legend for shapes: N points, H and W a crop's size.
 """
 
 from __future__ import annotations
@@ -14,18 +14,6 @@ import numpy as np
 _PADDING = 1.25  # of a detected or annotated box
 _TIGHT_PADDING = 1.5  # of the extent of keypoints, which ends at the joints
 _UNIT = 200.0  # pixels
-
-
-class Boxes(NamedTuple):
-    """The people of one image.
-
-    Attributes:
-        xywh: float64 [N, 4], left, top, width and height in image pixels.
-        scores: float32 [N], how likely each one is a person.
-    """
-
-    xywh: np.ndarray
-    scores: np.ndarray
 
 
 class CropRegion(NamedTuple):
@@ -130,39 +118,3 @@ def _corner(center: np.ndarray, up: np.ndarray) -> np.ndarray:
 def crop(image: np.ndarray, affine: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The crop's pixels, bilinear, black outside of the image: uint8 [H, W, 3]."""
     return cv2.warpAffine(image, affine, (shape[1], shape[0]))
-
-
-class Crops(NamedTuple):
-    """What a top-down network sees of one image.
-
-    Attributes:
-        pixels: uint8 [N, H, W, 3].
-        affine: float64 [N, 2, 3], from image pixels to crop pixels.
-        scores: float32 [N], of the boxes.
-    """
-
-    pixels: np.ndarray
-    affine: np.ndarray
-    scores: np.ndarray
-
-    @classmethod
-    def of_boxes(cls, image: np.ndarray, boxes: Boxes, shape: tuple[int, int]) -> Crops:
-        """The crops of an image's boxes, uint8 [H, W, 3] each."""
-        affine = np.zeros((len(boxes.xywh), 2, 3))
-        pixels = np.zeros((len(boxes.xywh), *shape, 3), np.uint8)
-        for i, box in enumerate(boxes.xywh):
-            affine[i] = affine_of_region(crop_region(box, shape), shape)
-            pixels[i] = crop(image, affine[i], shape)
-        return cls(pixels, affine, boxes.scores)
-
-    @property
-    def area(self) -> np.ndarray:
-        """Of the crops in the image, float64 [N], pixels."""
-        height, width = self.pixels.shape[1:3]
-        return height * width / np.abs(np.linalg.det(self.affine[:, :, :2]))
-
-    def restored(self, keypoints: np.ndarray) -> np.ndarray:
-        """Keypoints [N, K, 3] of the crops in the image's pixels; scores stay."""
-        turn, shift = self.affine[:, :, :2], self.affine[:, None, :, 2]
-        points = np.linalg.solve(turn[:, None], (keypoints[..., :2] - shift)[..., None])[..., 0]
-        return np.concatenate([points, keypoints[..., 2:]], axis=-1).astype(np.float32)

@@ -8,17 +8,17 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from pinet_jax.fusion import PoseSet, find_leaders, object_keypoint_similarity
+from pinet_jax.fusion import find_leaders, object_keypoint_similarity
+from pinet_jax.poses import PoseSet
 
 _SURE_SCORE = 0.2  # only keypoints with a higher score count in their person's
 
 
-def rescore(keypoint_scores: jax.Array, box_scores: jax.Array) -> jax.Array:
-    """A person's score: the box's, times the mean of the sure keypoints' scores.
+def rescore(keypoint_scores: jax.Array) -> jax.Array:
+    """A pose's score: the mean of its sure keypoints'. The person's is this times the box's.
 
     Args:
         keypoint_scores: [..., K].
-        box_scores: [...], the detector's.
 
     Returns:
         [...]; 0 where no keypoint is sure.
@@ -28,7 +28,7 @@ def rescore(keypoint_scores: jax.Array, box_scores: jax.Array) -> jax.Array:
     """
     sure = keypoint_scores > _SURE_SCORE
     total = jnp.where(sure, keypoint_scores, 0).sum(axis=-1)
-    return box_scores * total / jnp.maximum(sure.sum(axis=-1), 1).astype(total.dtype)
+    return total / jnp.maximum(sure.sum(axis=-1), 1).astype(total.dtype)
 
 
 def suppress_by_oks(

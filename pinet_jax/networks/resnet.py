@@ -6,29 +6,38 @@ Legend for shapes: B images of H x W pixels, C channels.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from pinet_jax.models.config import BatchNormConfig
-from pinet_jax.models.layers import Layers, make_layers, relu
-
-STRIDE = 32  # input pixels a pixel of the features
+from pinet_jax.networks.layers import Compute, Layers, make_layers, relu
 
 
 @dataclasses.dataclass(frozen=True)
 class ResNetConfig:
-    """Widths and depths of the backbone; as it stands, ResNet-50."""
+    """Widths and depths of the backbone; by default ResNet-50."""
 
-    width: int = 64  # of the stem and of layer1's waist; every later layer has twice as many
-    blocks: tuple[int, ...] = (3, 4, 6, 3)  # bottlenecks of layer1, layer2, ...
+    base_width: int = 64  # of the stem and of layer1's waist; every later layer has twice as many
+    bottlenecks: tuple[int, ...] = (3, 4, 6, 3)  # of layer1, layer2, ...
+
+    @property
+    def features(self) -> int:
+        """Channels of the output (2048)."""
+        return 4 * self.base_width * 2 ** (len(self.bottlenecks) - 1)
+
+    @property
+    def imagenet_extras(self) -> tuple[str, ...]:
+        """What published ImageNet networks have beside the backbone: beginnings of names."""
+        return ("fc.",)
+
+    def module(self, compute: Compute) -> nn.Module:
+        """The network."""
+        return ResNet(self, compute)
 
 
 RESNET_50 = ResNetConfig()
-RESNET_101 = ResNetConfig(blocks=(3, 4, 23, 3))
-RESNET_152 = ResNetConfig(blocks=(3, 8, 36, 3))
+RESNET_101 = ResNetConfig(bottlenecks=(3, 4, 23, 3))
+RESNET_152 = ResNetConfig(bottlenecks=(3, 8, 36, 3))
 
 
 class StridedBottleneck(nn.Module):
@@ -56,44 +65,34 @@ class ResNet(nn.Module):
 
     Attributes:
         config: widths and depths.
-        folded: whether the normalisations are folded into the convolutions.
-        dtype: of the computation.
-        batch_norm: how statistics are taken in training.
-        remat: keep only what goes in and out of blocks for the gradient, and compute the rest
-            again: less memory, more time.
+        compute: with `remat`, only what goes in and out of blocks is kept for the gradient.
     """
 
     config: ResNetConfig
-    folded: bool = False
-    dtype: Any = jnp.float32
-    batch_norm: BatchNormConfig = BatchNormConfig()
-    remat: bool = False
+    compute: Compute = Compute()
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, images: jax.Array) -> jax.Array:
         """Features of normalised images.
 
         Args:
             images: [B, H, W, 3]; H and W are multiples of 32.
-            train: whether batch statistics are used and updated.
 
         Returns:
-            [B, H / 32, W / 32, 32 * config.width].
+            [B, H / 32, W / 32, config.features].
         """
-        layers = make_layers(
-            train=train, folded=self.folded, dtype=self.dtype, batch_norm=self.batch_norm
-        )
+        layers = make_layers(self.compute)
         # Layers are functions, no arrays: static to the transformation (self is argument 0).
-        block = (
-            nn.remat(StridedBottleneck, static_argnums=(2,)) if self.remat else StridedBottleneck
-        )
+        remat = self.compute.remat
+        block = nn.remat(StridedBottleneck, static_argnums=(2,)) if remat else StridedBottleneck
         conv, norm = layers
-        x = conv(self.config.width, 7, stride=2, name="conv1")(images.astype(self.dtype))
+        width = self.config.base_width
+        x = conv(width, 7, stride=2, name="conv1")(images.astype(self.compute.dtype))
         x = relu(norm(name="bn1")(x))  # [B, H / 2, W / 2, C]
         x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # [B, H / 4, W / 4, C]
-        for layer, blocks in enumerate(self.config.blocks):
-            for i in range(blocks):
+        for layer, bottlenecks in enumerate(self.config.bottlenecks):
+            for i in range(bottlenecks):
                 stride = 2 if layer > 0 and i == 0 else 1
                 name = f"layer{layer + 1}.{i}"
-                x = block(self.config.width * 2**layer, stride, name=name)(x, layers)
+                x = block(width * 2**layer, stride, name=name)(x, layers)
         return x

@@ -1,127 +1,64 @@
-"""Top-down networks: a person's crop goes in, a heatmap for every keypoint comes out.
+"""The network of top-down methods: a person's crop goes in, a heatmap for every keypoint comes out.
 
-SimpleBaseline (Xiao et al., Simple baselines for human pose estimation and tracking, ECCV 2018) is
-a ResNet and transposed convolutions; the other one is an HRNet's finest branch (Sun et al., Deep
-High-Resolution Representation Learning, CVPR 2019). Both share the scope of their backbone, so that
-their parameters have the released code's names.
+Over a ResNet, transposed convolutions bring its features to a quarter of the crop's resolution
+(SimpleBaseline: Xiao et al., Simple baselines for human pose estimation and tracking, ECCV 2018);
+an HRNet's are there already (Sun et al., Deep High-Resolution Representation Learning, CVPR 2019).
 
 Legend for shapes: B crops of H x W pixels, maps of h = H / 4 by w = W / 4, C channels, K keypoints.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from pinet_jax.models.config import BatchNormConfig, HRNetConfig
-from pinet_jax.models.hrnet import HRNet
-from pinet_jax.models.layers import (
-    at_least_float32,
-    make_layers,
-    multiply,
-    relu,
-)
-from pinet_jax.networks.resnet import ResNet, ResNetConfig
+from pinet_jax.networks import initializers
+from pinet_jax.networks.backbones import Backbone
+from pinet_jax.networks.layers import Compute, at_least_float32, make_layers, multiply, relu
 from pinet_jax.networks.transposed_convolution import TransposedConv
 
-_UPSAMPLINGS = 3  # transposed convolutions, each of which doubles the resolution
 _UPSAMPLED_WIDTH = 256
 
 
-class SimpleBaseline(nn.Module):
-    """ResNet, three transposed convolutions and a 1 x 1 convolution.
+class HeatmapNetwork(nn.Module):
+    """A backbone, transposed convolutions and a 1 x 1 convolution.
 
     Attributes:
-        backbone: of the ResNet.
+        backbone_config: what makes the features.
+        upsamplings: transposed convolutions, each of which doubles the features' resolution.
         num_keypoints: K.
-        folded: whether the normalisations are folded into the convolutions (inference only).
-        dtype: of the computation; heatmaps are float32.
-        batch_norm: how statistics are taken in training.
-        remat: compute the backbone's inner results again for the gradient, to save memory.
+        compute: how it computes; heatmaps are float32.
     """
 
-    backbone: ResNetConfig
+    backbone_config: Backbone
+    upsamplings: int
     num_keypoints: int
-    folded: bool = False
-    dtype: Any = jnp.float32
-    batch_norm: BatchNormConfig = BatchNormConfig()
-    remat: bool = False
+    compute: Compute = Compute()
 
     def setup(self) -> None:
-        """Makes the three modules."""
-        options = {"folded": self.folded, "dtype": self.dtype, "batch_norm": self.batch_norm}
-        self.trunk = ResNet(self.backbone, remat=self.remat, **options)
-        self.upsampling = Upsampling(**options)
-        self.head = HeatmapHead(self.num_keypoints)
-        for module in (self.trunk, self.upsampling, self.head):
-            nn.share_scope(self, module)
+        """Makes the backbone."""
+        self.backbone = self.backbone_config.module(self.compute)
 
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, images: jax.Array) -> jax.Array:
         """Normalised crops [B, H, W, 3] -> heatmaps [B, h, w, K]; H and W are multiples of 32."""
-        return self.head(self.upsampling(self.trunk(images, train), train))
-
-
-class TopDownHRNet(nn.Module):
-    """An HRNet's finest branch and a 1 x 1 convolution; attributes as `SimpleBaseline`'s."""
-
-    backbone: HRNetConfig
-    num_keypoints: int
-    folded: bool = False
-    dtype: Any = jnp.float32
-    batch_norm: BatchNormConfig = BatchNormConfig()
-    remat: bool = False
-
-    def setup(self) -> None:
-        """Makes the two modules."""
-        options = {"folded": self.folded, "dtype": self.dtype, "batch_norm": self.batch_norm}
-        self.trunk = HRNet(self.backbone, remat=self.remat, finest_only=True, **options)
-        self.head = HeatmapHead(self.num_keypoints)
-        for module in (self.trunk, self.head):
-            nn.share_scope(self, module)
-
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Normalised crops [B, H, W, 3] -> heatmaps [B, h, w, K]; H and W are multiples of 32."""
-        return self.head(self.trunk(images, train))
-
-
-class Upsampling(nn.Module):
-    """Transposed convolutions, each with a normalisation; attributes as `SimpleBaseline`'s."""
-
-    folded: bool
-    dtype: Any
-    batch_norm: BatchNormConfig
+        return self.head(self.backbone(images))
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H / 32, W / 32, C] -> [B, h, w, 256]."""
-        _, norm = make_layers(
-            train=train, folded=self.folded, dtype=self.dtype, batch_norm=self.batch_norm
-        )
-        for i in range(_UPSAMPLINGS):
-            name = "deconv_layers.{}".format  # every third one is the released code's ReLU
-            x = TransposedConv(_UPSAMPLED_WIDTH, self.folded, self.dtype, name=name(3 * i))(x)
-            x = relu(norm(name=name(3 * i + 1))(x))
-        return x
-
-
-class HeatmapHead(nn.Module):
-    """The 1 x 1 convolution that puts out heatmaps, in float32."""
-
-    num_keypoints: int
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        """[B, h, w, C] -> [B, h, w, K]."""
-        features = at_least_float32(features)
-        conv = nn.Conv(
+    def head(self, x: jax.Array) -> jax.Array:
+        """The backbone's features -> heatmaps [B, h, w, K]."""
+        _, norm = make_layers(self.compute)
+        for i in range(self.upsamplings):
+            conv_name, norm_name = (f"deconv_layers.{3 * i + j}" for j in (0, 1))  # 2: a ReLU
+            x = TransposedConv(_UPSAMPLED_WIDTH, self.compute, name=conv_name)(x)
+            x = relu(norm(name=norm_name)(x))
+        x = at_least_float32(x)
+        final = nn.Conv(
             self.num_keypoints,
             (1, 1),
-            dtype=features.dtype,
-            kernel_init=nn.initializers.normal(0.001),
+            dtype=x.dtype,
+            kernel_init=initializers.normal(0.001),
+            bias_init=initializers.zeros,
             conv_general_dilated=multiply,
             name="final_layer",
         )
-        return conv(features)
+        return final(x)

@@ -5,13 +5,13 @@ Legend for shapes: B images, maps of h x w, C channels in and D out.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from pinet_jax.models.layers import convolve, materialized
+from pinet_jax.networks import initializers
+from pinet_jax.networks.layers import Compute, convolve
+from pinet_jax.networks.materialization import materialized
 
 
 class TransposedConv(nn.Module):
@@ -19,25 +19,22 @@ class TransposedConv(nn.Module):
 
     Attributes:
         features: channels of the output.
-        use_bias: whether it has a bias.
-        dtype: of the computation.
+        compute: how it computes; where normalisations are folded it has a bias.
     """
 
     features: int
-    use_bias: bool
-    dtype: Any
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, h, w, C] -> [B, 2h, 2w, features]."""
         shape = (4, 4, self.features, x.shape[-1])
-        init = nn.initializers.normal(0.001)
-        kernel = self.param("transposed_kernel", init, shape, jnp.float32)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        y = transposed_convolution(x, kernel)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros_init(), shape[2:3], jnp.float32)
-            y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        kernel = self.param("transposed_kernel", initializers.normal(0.001), shape)
+        dtype = self.compute.dtype
+        y = transposed_convolution(x.astype(dtype), kernel.astype(dtype))
+        if self.compute.folded:
+            bias = self.param("bias", initializers.zeros, shape[2:3])
+            y = y + bias.astype(dtype).reshape(1, 1, 1, -1)
         return y
 
 

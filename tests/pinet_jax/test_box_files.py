@@ -30,9 +30,8 @@ def test_detections_in_the_order_of_the_file(tmp_path):
         detection(bbox=(1, 2, 3, 4)),
     ]
     found = read_boxes(written(tmp_path, content), IMAGES)
-    np.testing.assert_array_equal(found.boxes[7].xywh, [[10, 20, 30, 40], [1, 2, 3, 4]])
-    np.testing.assert_allclose(found.boxes[7].scores, [0.3, 0.5])
-    np.testing.assert_array_equal(found.boxes[9].xywh, [[-5, 1, 30, 20]])
+    np.testing.assert_array_equal(found.boxes[7], [[10, 20, 30, 40, 0.3], [1, 2, 3, 4, 0.5]])
+    np.testing.assert_array_equal(found.boxes[9], [[-5, 1, 30, 20, 0.5]])
     assert found.faults == ()
 
 
@@ -75,8 +74,8 @@ def test_annotations_are_cleaned_and_unlabelled_people_left_out(tmp_path):
     file = written(tmp_path, {"images": images, "annotations": people})
     for listed in (IMAGES, NAMED):
         found = read_boxes(file, listed)
-        np.testing.assert_array_equal(found.boxes[listed[0].id].xywh, [[0, 5, 49, 29]])
-        np.testing.assert_array_equal(found.boxes[listed[1].id].xywh, [[9, 9, 4, 4]])
+        np.testing.assert_array_equal(found.boxes[listed[0].id], [[0, 5, 49, 29, 1]])
+        np.testing.assert_array_equal(found.boxes[listed[1].id], [[9, 9, 4, 4, 1]])
         (fault,) = found.faults
         assert "annotation 6" in fault
 
@@ -85,8 +84,7 @@ def test_poses_of_another_system_give_their_extents(tmp_path):
     pose = [20, 10, 0.5, 60, 50, 0.9, 190, 90, 0]  # the last one was not found
     content = [{"image_id": "000000000007.jpg", "keypoints": pose, "score": 0.25}]
     found = read_boxes(written(tmp_path, content), NAMED)
-    np.testing.assert_allclose(found.boxes["000000000007.jpg"].xywh, [[16, 6, 48, 48]])
-    np.testing.assert_allclose(found.boxes["000000000007.jpg"].scores, [0.25])
+    np.testing.assert_allclose(found.boxes["000000000007.jpg"], [[16, 6, 48, 48, 0.25]])
 
 
 def test_ids_of_coco_fit_the_numbers_in_names(tmp_path):
