@@ -5,13 +5,18 @@ import json
 import zlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from pinet_jax.interop import state_dict
+from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDown, TopDownHRNet
+from pinet_jax.networks.initializers import abstract_variables
 from tests.conftest import golden, golden_path
 
 FOLDER = "baselines/simple_baseline"
+# By the name of the figures: the method, the manifest, and the range of normalisations' weights.
+CASES = {
+    "res50_coco_bn0.6-0.9": (SimpleBaseline(), "res50_coco", 0.6, 0.9),
+    "hrnet_w32_coco_bn0.4-0.6": (TopDownHRNet(), "hrnet_w32_coco", 0.4, 0.6),
+}
 
 
 def figures(name: str) -> dict[str, np.ndarray]:
@@ -44,14 +49,31 @@ def _drawn(key, shape, manifest, low, high):
     return (rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
 
 
-def abstract(network):
-    """The shapes of a network's variables."""
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    return jax.eval_shape(network.init, jax.random.key(0), image)
-
-
 @functools.cache
-def rule_variables(network, name: str, low: float, high: float):
-    """The variables of `rule_state_dict`."""
-    entries = list(state_dict._entries(abstract(network)))
-    return state_dict._fill(rule_state_dict(name, low, high), entries, name)
+def rule_variables(case: str):
+    """The variables of a golden case."""
+    method, *rule = CASES[case]
+    return from_arrays(method, rule_state_dict(*rule))
+
+
+def entries(method: TopDown, tree):
+    """The leaves of variables, and how they stand in the released state dict."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield leaf, method.state_dict_entry(tuple(key.key for key in path), leaf.shape)
+
+
+def from_arrays(method: TopDown, state):
+    tree = abstract_variables(method.network())
+    leaves = [
+        entry.from_torch([state[name] for name in entry.names])
+        for _, entry in entries(method, tree)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+
+def to_arrays(method: TopDown, tree):
+    return {
+        name: array
+        for leaf, entry in entries(method, tree)
+        for name, array in zip(entry.names, entry.to_torch(np.asarray(leaf)), strict=True)
+    }

@@ -9,7 +9,6 @@ an image.
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ from pinet_jax.errors import InputError
 from pinet_jax.frames import Frame, FrameBatch
 from pinet_jax.interop.layouts import Entry, torch_entry
 from pinet_jax.methods.base import Batch, CountedModule, InferenceConfig, Method, Stages
-from pinet_jax.networks.backbones import Backbone
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.inputs import normalize
 from pinet_jax.networks.layers import Compute
@@ -41,6 +39,7 @@ from pinet_jax.poses import Poses, PoseSet
 from pinet_jax.skeletons import COCO_17, Skeleton
 from pinet_jax.suppression import rescore, suppress_by_oks
 
+_FINEST_W32 = HRNetConfig(concatenated=False)
 _FEWEST_BOXES = 8  # of an image that the smallest program for people takes
 
 
@@ -73,13 +72,17 @@ class TopDown(Method):
 
     def network(self, compute: Compute = Compute()) -> nn.Module:
         """The heatmaps' network."""
-        return HeatmapNetwork(
-            self.backbone, self.upsamplings, self.skeleton.num_keypoints, compute
-        )
+        return HeatmapNetwork(self.backbone, self.upsamplings, self.skeleton.num_keypoints, compute)
+
+    def normalized(self, pixels: jax.Array) -> jax.Array:
+        """What the network sees of RGB pixels; what is normalised already stays as it is."""
+        if self.reads_bgr and not jnp.issubdtype(pixels.dtype, jnp.floating):
+            pixels = pixels[..., ::-1]
+        return normalize(pixels)
 
     def losses(self, net: Any, batch: Batch) -> dict[str, jax.Array]:
         """The loss of crops, each of one person: P = 1."""
-        heatmap = net(self._normalized(batch["image"]))
+        heatmap = net(self.normalized(batch["image"]))
         shape = (heatmap.shape[1], heatmap.shape[2])
         targets = render_heatmaps(batch["keypoints"][:, 0], shape, self.sigma)
         return {"heatmap": heatmap_loss(heatmap, targets)}
@@ -110,7 +113,7 @@ class TopDown(Method):
 
     def poses(self, net: Any, frames: FrameBatch, inference: Any) -> Stages:
         """One pose a crop; its score is that of its keypoints, see `image_poses`."""
-        inputs = self._normalized(jnp.asarray(frames.pixels[0]))
+        inputs = self.normalized(jnp.asarray(frames.pixels[0]))
         if inference.flip:
             both = net(jnp.concatenate([inputs, inputs[:, :, ::-1]]))
             heatmap, mirrored = jnp.split(both, 2)
@@ -147,7 +150,7 @@ class TopDown(Method):
                     padded(scores),
                     np.arange(room) < len(frames),
                 ),
-                padded([self._area(frame) for frame in frames]),
+                padded([self.area(frame) for frame in frames]),
                 sigmas=self.skeleton.sigmas,
                 threshold=inference.oks_threshold,
             )
@@ -175,13 +178,7 @@ class TopDown(Method):
             ),
         }
 
-    def _normalized(self, pixels: jax.Array) -> jax.Array:
-        """What the network sees of RGB pixels; what is normalised already stays as it is."""
-        if self.reads_bgr and not jnp.issubdtype(pixels.dtype, jnp.floating):
-            pixels = pixels[..., ::-1]
-        return normalize(pixels)
-
-    def _area(self, frame: Frame) -> float:
+    def area(self, frame: Frame) -> float:
         """Of a crop in the image, pixels."""
         height, width = self.crop_shape
         return height * width / abs(np.linalg.det(frame.matrix[:, :2]))
@@ -215,6 +212,6 @@ class TopDownHRNet(TopDown):
     upsamplings: ClassVar[int] = 0
 
     skeleton: Skeleton = COCO_17
-    backbone: HRNetConfig = HRNetConfig(concatenated=False)
+    backbone: HRNetConfig = _FINEST_W32
     crop_shape: tuple[int, int] = (256, 192)  # height and width, pixels; multiples of 32
     sigma: float = 2.0  # of the targets, map pixels; the released code has 3 for 384 x 288

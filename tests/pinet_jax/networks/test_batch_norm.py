@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from pinet_jax.models.config import BatchNormConfig
 from pinet_jax.models.layers import BatchNorm
 

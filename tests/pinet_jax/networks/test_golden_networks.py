@@ -5,11 +5,11 @@ import functools
 import jax
 import numpy as np
 import pytest
+from pinet_jax.models.folding import fold_batch_norm
+from pinet_jax.models.pinet import PINet, normalize
 
 from pinet_jax.inference import cpu_compiler_options
 from pinet_jax.interop.state_dict import from_state_dict
-from pinet_jax.models.folding import fold_batch_norm
-from pinet_jax.models.pinet import PINet, normalize
 from tests.conftest import golden
 from tests.weights_rule import CONFIGS, state_dict
 

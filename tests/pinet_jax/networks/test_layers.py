@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pinet_jax.models.layers import materialized, upsample_bilinear
 
 from pinet_jax.inference import cpu_compiler_options
-from pinet_jax.models.layers import materialized, upsample_bilinear
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

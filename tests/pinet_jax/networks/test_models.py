@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from pinet_jax.models import graphs
 from pinet_jax.models.config import (
     MICRO,
@@ -19,6 +18,7 @@ from pinet_jax.models.config import (
 from pinet_jax.models.initialization import init_variables
 from pinet_jax.models.pinet import PINet, abstract_variables, normalize
 from pinet_jax.models.refinement import sample_bilinear
+
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
 
 GRAPHS = [

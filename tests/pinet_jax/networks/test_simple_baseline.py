@@ -5,56 +5,58 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pinet_jax.inference import cpu_compiler_options
-from pinet_jax.interop.state_dict import to_state_dict
-from pinet_jax.models.config import W32, W48
-from pinet_jax.models.folding import fold_batch_norm
-from pinet_jax.models.pinet import normalize
-from pinet_jax.networks.resnet import RESNET_50, RESNET_101, RESNET_152
-from pinet_jax.networks.simple_baseline import SimpleBaseline, TopDownHRNet
+from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet
+from pinet_jax.networks.folding import fold_batch_norm
+from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.initializers import abstract_variables
+from pinet_jax.networks.layers import Compute
+from pinet_jax.networks.resnet import RESNET_101, RESNET_152
 from pinet_jax.networks.transposed_convolution import transposed_convolution
-from tests.topdown import abstract, figures, rule_state_dict, rule_variables
+from pinet_jax.runtime import compiler_options
+from pinet_jax.skeletons import CROWDPOSE_14
+from tests.topdown import CASES, figures, rule_state_dict, rule_variables, to_arrays
 
-RES50 = (SimpleBaseline, RESNET_50, "res50_coco", 0.6, 0.9)
-W32_NET = (TopDownHRNet, W32, "hrnet_w32_coco", 0.4, 0.6)
+W48 = HRNetConfig(width=48, concatenated=False)
 
 
 @pytest.mark.parametrize(
-    ("make", "backbone", "keypoints", "expected"),
+    ("method", "expected"),
     [
-        (SimpleBaseline, RESNET_50, 17, 33_999_697),
-        (SimpleBaseline, RESNET_50, 14, 33_998_926),
-        (SimpleBaseline, RESNET_101, 17, 52_991_825),
-        (SimpleBaseline, RESNET_152, 17, 68_635_473),
-        (TopDownHRNet, W32, 17, 28_536_113),
-        (TopDownHRNet, W32, 14, 28_536_014),
-        (TopDownHRNet, W48, 17, 63_595_745),
+        (SimpleBaseline(), 33_999_697),
+        (SimpleBaseline(CROWDPOSE_14), 33_998_926),
+        (SimpleBaseline(backbone=RESNET_101), 52_991_825),
+        (SimpleBaseline(backbone=RESNET_152), 68_635_473),
+        (TopDownHRNet(), 28_536_113),
+        (TopDownHRNet(CROWDPOSE_14), 28_536_014),
+        (TopDownHRNet(backbone=W48), 63_595_745),
     ],
 )
-def test_parameters(make, backbone, keypoints, expected):
-    leaves = jax.tree.leaves(abstract(make(backbone, keypoints))["params"])
+def test_parameters(method, expected):
+    leaves = jax.tree.leaves(abstract_variables(method.network())["params"])
     assert sum(leaf.size for leaf in leaves) == expected
 
 
-@pytest.mark.parametrize(("make", "backbone", "name", "low", "high"), [RES50, W32_NET])
-def test_the_released_names_come_back(make, backbone, name, low, high):
-    state = rule_state_dict(name, low, high)
-    again = to_state_dict(rule_variables(make(backbone, 17), name, low, high))
-    assert again.keys() == state.keys()
-    for key, array in state.items():
-        np.testing.assert_array_equal(again[key], array, err_msg=key)
+@pytest.mark.parametrize("case", CASES)
+def test_the_released_names_come_back(case):
+    method, *rule = CASES[case]
+    state = rule_state_dict(*rule)
+    again = to_arrays(method, rule_variables(case))
+    assert again.keys() == {key for key in state if not key.endswith("num_batches_tracked")}
+    for key, array in again.items():
+        np.testing.assert_array_equal(array, state[key], err_msg=key)
 
 
 @pytest.mark.parametrize("folded", [False, True])
-@pytest.mark.parametrize(("make", "backbone", "name", "low", "high"), [RES50, W32_NET])
-def test_heatmaps(make, backbone, name, low, high, folded):
-    golden = figures(f"sb_network_{name}_bn{low}-{high}")
-    variables = rule_variables(make(backbone, 17), name, low, high)
+@pytest.mark.parametrize("case", CASES)
+def test_heatmaps(case, folded):
+    golden, method, variables = figures(f"sb_network_{case}"), CASES[case][0], rule_variables(case)
     if folded:
         variables = fold_batch_norm(variables)
-    network = make(backbone, 17, folded=folded)
-    program = jax.jit(network.apply, compiler_options=cpu_compiler_options())
-    heatmap = program(variables, normalize(golden["image"][None]))
+    network = method.network(Compute(folded=folded))
+    program = jax.jit(network.apply, compiler_options=compiler_options("cpu"))
+    # The figures' channels went to the network in the order in which they are stored.
+    pixels = golden["image"][None, ..., ::-1] if method.reads_bgr else golden["image"][None]
+    heatmap = program(variables, method.normalized(jnp.asarray(pixels)))
     scale = np.abs(golden["heatmap"]).max()
     np.testing.assert_allclose(heatmap, golden["heatmap"], rtol=0, atol=1e-4 * scale)
 
