@@ -44,10 +44,9 @@ class PersonAugmentationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PersonDataConfig:
-    """Which records top-down methods read, person by person, and how they become batches."""
+    """Which records top-down methods read, person by person, and how they are augmented."""
 
     dataset: str = "coco_keypoints"  # the TFDS builder's name
     train_split: str = "train"
     eval_split: str = "val"
-    crop_shape: tuple[int, int] = (256, 192)  # height and width, pixels; multiples of 32
     augmentation: PersonAugmentationConfig = PersonAugmentationConfig()

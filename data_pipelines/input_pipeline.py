@@ -16,7 +16,6 @@ the input, R = S / 4 that of the maps.
 
 from __future__ import annotations
 
-import abc
 import atexit
 import collections
 import dataclasses
@@ -95,7 +94,7 @@ class Share:
         return slice(self.process_index * count, (self.process_index + 1) * count)
 
 
-class Sample(NamedTuple):
+class _Sample(NamedTuple):
     """What becomes one row of a batch; `random` is None where nothing is augmented."""
 
     record: int
@@ -130,14 +129,13 @@ def training_batches(
     chosen = training_records(records.index, config)
     rows = share.rows(batch_size)
 
-    def plan(step: int) -> list[Sample]:
+    def plan(step: int) -> list[_Sample]:
         epochs, places = sample_order(len(chosen), batch_size, seed, step)
         pairs = zip(epochs[rows].tolist(), chosen[places[rows]].tolist(), strict=True)
-        return [Sample(record, random_numbers(seed, epoch, record)) for epoch, record in pairs]
+        return [_Sample(record, random_numbers(seed, epoch, record)) for epoch, record in pairs]
 
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    maker = _ImageBatchMaker(records, config, plan, rows.stop - rows.start)
-    return stream(maker, steps, workers)
+    return _stream(_BatchMaker(records, config, plan, rows.stop - rows.start), steps, workers)
 
 
 def evaluation_batches(
@@ -169,13 +167,12 @@ def evaluation_batches(
     _check_people(records.index, np.arange(count), config.max_people)
     rows = share.rows(batch_size)
 
-    def plan(step: int) -> list[Sample]:
+    def plan(step: int) -> list[_Sample]:
         places = range(step * batch_size, (step + 1) * batch_size)[rows]
-        return [Sample(place, None) for place in places if place < count]
+        return [_Sample(place, None) for place in places if place < count]
 
     steps = tf.data.Dataset.range(-(-count // batch_size))
-    maker = _ImageBatchMaker(records, config, plan, rows.stop - rows.start)
-    batches = stream(maker, steps, workers)
+    batches = _stream(_BatchMaker(records, config, plan, rows.stop - rows.start), steps, workers)
     return ((batch, batch["image_id"] != NO_IMAGE) for batch in batches)
 
 
@@ -261,11 +258,19 @@ def _too_many(image_id: int, people: int, max_people: int) -> InputError:
     )
 
 
-class BatchMaker(abc.ABC):
+class _BatchMaker:
     """Reads, decodes and augments the samples of a step; safe to call from many threads."""
 
-    def __init__(self, plan: Callable[[int], list[Sample]], rows: int) -> None:
-        """Args: the samples of a step, at most so many."""
+    def __init__(
+        self,
+        records: Records,
+        config: DataConfig,
+        plan: Callable[[int], list[_Sample]],
+        rows: int,
+    ) -> None:
+        """Args: where to read, what to make, the samples of a step, at most so many."""
+        self._records = records
+        self._config = config
         self._plan = plan
         self._rows = rows
         self.error: Exception | None = None
@@ -281,30 +286,6 @@ class BatchMaker(abc.ABC):
             raise
         return tuple(batch.values())  # type: ignore[arg-type]
 
-    @abc.abstractmethod
-    def _empty(self) -> Batch:
-        """A batch of black images without people."""
-
-    @abc.abstractmethod
-    def _fill(self, batch: Batch, row: int, sample: Sample) -> None:
-        """Makes one row of the batch."""
-
-
-class _ImageBatchMaker(BatchMaker):
-    """A row is an image."""
-
-    def __init__(
-        self,
-        records: Records,
-        config: DataConfig,
-        plan: Callable[[int], list[Sample]],
-        rows: int,
-    ) -> None:
-        """Args: where to read, what to make, and as `BatchMaker`'s."""
-        super().__init__(plan, rows)
-        self._records = records
-        self._config = config
-
     def _empty(self) -> Batch:
         rows, size, people = self._rows, self._config.input_size, self._config.max_people
         keypoints = self._records.skeleton.num_keypoints
@@ -316,7 +297,8 @@ class _ImageBatchMaker(BatchMaker):
             image_id=np.full(rows, NO_IMAGE, np.int64),
         )
 
-    def _fill(self, batch: Batch, row: int, sample: Sample) -> None:
+    def _fill(self, batch: Batch, row: int, sample: _Sample) -> None:
+        """Makes one row of the batch."""
         record = self._records[sample.record]
         people = len(record["area"])
         if people > self._config.max_people:
@@ -343,7 +325,7 @@ class _ImageBatchMaker(BatchMaker):
         batch["image_id"][row] = record["image_id"]
 
 
-def stream(maker: BatchMaker, steps: tf.data.Dataset, workers: int | None) -> Generator[Batch]:
+def _stream(maker: _BatchMaker, steps: tf.data.Dataset, workers: int | None) -> Generator[Batch]:
     """The batches of steps, in order, made ahead by threads."""
     workers = workers or _usable_cores()
     for kind in ("GPU", "TPU"):  # TensorFlow would take all of the accelerator's memory
@@ -371,9 +353,9 @@ def stream(maker: BatchMaker, steps: tf.data.Dataset, workers: int | None) -> Ge
         except tf.errors.OpError as error:
             raise (maker.error or error) from None
 
-    made = batches()
-    _open_streams.add(made)
-    return made
+    stream = batches()
+    _open_streams.add(stream)
+    return stream
 
 
 # A thread of TensorFlow that calls Python while the interpreter shuts down aborts the process:

@@ -47,6 +47,10 @@ class AugmentedCrop(NamedTuple):
     rotation_deg: float
     mirrored: bool
 
+    def zoom(self, shape: tuple[int, int]) -> float:
+        """Crop pixels an image pixel, for a crop of H and W."""
+        return shape[1] / (float(self.region.scale[0]) * boxes.UNIT)
+
 
 def draw(seed: int, epoch: int, index: int) -> Draw:
     """The draw that belongs to person `index` in `epoch`.

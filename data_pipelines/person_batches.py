@@ -7,31 +7,24 @@ Legend for shapes: N persons, B rows of a batch, K keypoints, H and W the crop's
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Generator
+import os
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
-import tensorflow as tf
 
 from data_pipelines.annotations import is_kept
 from data_pipelines.config import PersonDataConfig
-from data_pipelines.input_pipeline import (
-    NO_IMAGE,
-    STRIDE,
-    Batch,
-    BatchMaker,
-    Records,
-    Sample,
-    Share,
-    sample_order,
-    stream,
-)
+from data_pipelines.input_pipeline import STRIDE, Batch, Records, Share, sample_order
 from data_pipelines.person_augmentation import Draw, augment, draw, warp_keypoints, warp_person
 from data_pipelines.records import image_pixels
 from pinet_jax.boxes import clean_box, crop_region
 from pinet_jax.errors import InputError
+from pinet_jax.threads import work_ahead
 
 
 class Persons(NamedTuple):
@@ -90,6 +83,7 @@ def _is_trained(person: dict[str, Any], image: dict[str, Any]) -> bool:
 def training_batches(
     records: AnnotatedRecords,
     config: PersonDataConfig,
+    crop_shape: tuple[int, int],
     *,
     batch_size: int,
     seed: int,
@@ -99,66 +93,81 @@ def training_batches(
 ) -> Generator[Batch]:
     """Augmented batches of crops without end; see `input_pipeline.training_batches`.
 
+    Args:
+        records: an opened split.
+        config: the crops' augmentation.
+        crop_shape: H and W.
+        batch_size: persons of all processes together.
+        seed: of order and augmentation, 0 or more.
+        start_step: where to begin; costs nothing, and later batches are as if begun with 0.
+        share: which rows of every batch this process makes; all if None.
+        workers: threads; as many as this process may use cores if None.
+
     Returns:
         Batches whose rows have one person each, and an image the size of the crop.
+
+    Raises:
+        InputError: no person is left to train on, or a record is broken; the processes cannot share
+            the batch.
     """
     persons = find_persons(records.annotations_file)
     rows = (share or Share()).rows(batch_size)
 
-    def plan(step: int) -> list[Sample]:
+    def make(step: int) -> Batch:
         epochs, places = sample_order(len(persons.record), batch_size, seed, step)
-        pairs = zip(epochs[rows].tolist(), places[rows].tolist(), strict=True)
-        return [Sample(place, draw(seed, epoch, place)) for epoch, place in pairs]
+        crops = [
+            _cropped(records, persons, place, config, draw(seed, epoch, place), crop_shape)
+            for epoch, place in zip(epochs[rows].tolist(), places[rows].tolist(), strict=True)
+        ]
+        return _stacked(crops)
 
-    maker = _PersonBatchMaker(records, persons, config, plan, rows.stop - rows.start)
-    return stream(maker, tf.data.Dataset.range(start_step, np.iinfo(np.int64).max), workers)
+    cv2.setNumThreads(1)  # the workers are as many as the cores already
+    workers = workers or len(os.sched_getaffinity(0))
+    steps = itertools.count(start_step)
+    made = work_ahead(make, steps, threads=workers, ahead=workers + 1)
+    return (batch for _, batch in made)
 
 
-class _PersonBatchMaker(BatchMaker):
-    """Reads, decodes and crops the persons of a step; safe to call from many threads."""
+class _Crop(NamedTuple):
+    """One person: uint8 [H, W, 3], [K, 3] in crop pixels, area in crop pixels, and whose image."""
 
-    def __init__(
-        self,
-        records: Records,
-        persons: Persons,
-        config: PersonDataConfig,
-        plan: Callable[[int], list[Sample]],
-        rows: int,
-    ) -> None:
-        """Args: where to read and what, what to make, and as `BatchMaker`'s.
+    pixels: np.ndarray
+    keypoints: np.ndarray
+    area: float
+    image_id: int
 
-        The record of a sample is a person's number.
-        """
-        super().__init__(plan, rows)
-        self._records = records
-        self._persons = persons
-        self._config = config
 
-    def _empty(self) -> Batch:
-        rows, (height, width) = self._rows, self._config.crop_shape
-        keypoints = self._records.skeleton.num_keypoints
-        return Batch(
-            image=np.zeros((rows, height, width, 3), np.uint8),
-            keypoints=np.zeros((rows, 1, keypoints, 3), np.float32),
-            area=np.zeros((rows, 1), np.float32),
-            valid_mask=np.ones((rows, height // STRIDE, width // STRIDE), np.uint8),
-            image_id=np.full(rows, NO_IMAGE, np.int64),
-        )
+def _cropped(
+    records: AnnotatedRecords,
+    persons: Persons,
+    number: int,
+    config: PersonDataConfig,
+    drawn: Draw,
+    shape: tuple[int, int],
+) -> _Crop:
+    """Reads, decodes and augments a person."""
+    record, place = records[int(persons.record[number])], int(persons.place[number])
+    pixels, keypoints, skeleton = image_pixels(record), record["keypoints"][place], records.skeleton
+    height, width = pixels.shape[:2]
+    box = clean_box(record["boxes"][place], height, width)
+    assert box is not None  # `find_persons` has looked at it
+    region = crop_region(box, shape)
+    crop = augment(config.augmentation, region, keypoints, drawn, skeleton, shape, width)
+    return _Crop(
+        warp_person(pixels, crop, shape),
+        warp_keypoints(keypoints, crop, shape, width, skeleton.mirror_permutation),
+        float(record["area"][place]) * crop.zoom(shape) ** 2,
+        record["image_id"],
+    )
 
-    def _fill(self, batch: Batch, row: int, sample: Sample) -> None:
-        person, shape = sample.record, self._config.crop_shape
-        record = self._records[int(self._persons.record[person])]
-        place, skeleton = int(self._persons.place[person]), self._records.skeleton
-        pixels, keypoints = image_pixels(record), record["keypoints"][place]
-        height, width = pixels.shape[:2]
-        box = clean_box(record["boxes"][place], height, width)
-        assert box is not None and isinstance(sample.random, Draw)
-        config, region = self._config.augmentation, crop_region(box, shape)
-        crop = augment(config, region, keypoints, sample.random, skeleton, shape, width)
-        batch["image"][row] = warp_person(pixels, crop, shape)
-        batch["keypoints"][row, 0] = warp_keypoints(
-            keypoints, crop, shape, width, skeleton.mirror_permutation
-        )
-        zoom = shape[1] / (float(crop.region.scale[0]) * 200)
-        batch["area"][row, 0] = record["area"][place] * zoom**2
-        batch["image_id"][row] = record["image_id"]
+
+def _stacked(crops: Sequence[_Crop]) -> Batch:
+    pixels, keypoints, area, image_ids = zip(*crops, strict=True)
+    height, width = pixels[0].shape[:2]
+    return Batch(
+        image=np.stack(pixels),
+        keypoints=np.stack(keypoints)[:, None].astype(np.float32),
+        area=np.array(area, np.float32)[:, None],
+        valid_mask=np.ones((len(crops), height // STRIDE, width // STRIDE), np.uint8),
+        image_id=np.array(image_ids, np.int64),
+    )

@@ -13,7 +13,7 @@ import numpy as np
 
 _PADDING = 1.25  # of a detected or annotated box
 _TIGHT_PADDING = 1.5  # of the extent of keypoints, which ends at the joints
-_UNIT = 200.0  # pixels
+UNIT = 200.0  # pixels; the released code measures crops in it
 
 
 class CropRegion(NamedTuple):
@@ -64,7 +64,7 @@ def crop_region(
     aspect = shape[1] / shape[0]
     center = np.array([box[0] + box[2] * 0.5, box[1] + box[3] * 0.5], np.float32)
     width, height = max(box[2], aspect * box[3]), max(box[3], box[2] / aspect)
-    scale = np.array([width / _UNIT, height / _UNIT], np.float32) * np.float32(padding)
+    scale = np.array([width / UNIT, height / UNIT], np.float32) * np.float32(padding)
     return CropRegion(center, scale)
 
 
@@ -99,7 +99,7 @@ def affine_of_region(
     angle = math.radians(rotation_deg)
     # Three points in float32, as the released code has them; the closed form differs by a
     # ten-millionth, and by single grey levels of a crop.
-    up = float(region.scale[0] * _UNIT) / 2 * np.array([math.sin(angle), -math.cos(angle)])
+    up = float(region.scale[0] * UNIT) / 2 * np.array([math.sin(angle), -math.cos(angle)])
     source = _corner(region.center, up)
     target = _corner(np.array([width * 0.5, height * 0.5]), np.array([0.0, width * -0.5]))
     return cv2.getAffineTransform(source, target)

@@ -14,7 +14,7 @@ from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17
 from tests.data_pipelines.memory_records import MemoryRecords, make_records
 
-CONFIG = PersonDataConfig(crop_shape=(64, 32))
+CONFIG, SHAPE = PersonDataConfig(), (64, 32)
 UPRIGHT = PersonAugmentationConfig(
     half_body_probability=0, scale=0, rotation_probability=-1, flip_probability=-1
 )
@@ -45,7 +45,7 @@ def annotated(records: MemoryRecords, folder, change=lambda person: None) -> Mem
 
 
 def take(count, *args, **options):
-    return list(itertools.islice(training_batches(*args, workers=2, **options), count))
+    return list(itertools.islice(training_batches(*args, SHAPE, workers=2, **options), count))
 
 
 def test_an_epoch_has_every_person_once_and_goes_on_after_a_restart(tmp_path):
