@@ -9,6 +9,7 @@ an image.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from pinet_jax.networks.layers import Compute
 from pinet_jax.networks.resnet import RESNET_50, ResNetConfig
 from pinet_jax.networks.simple_baseline import HeatmapNetwork
 from pinet_jax.person_heatmaps import (
+    STRIDE,
     average_mirrored,
     heatmap_loss,
     read_keypoints,
@@ -57,7 +59,6 @@ class TopDown(Method):
         crop_shape: height and width of a frame, pixels; multiples of 32.
         sigma: of the targets' Gaussians, map pixels.
         reads_bgr: whether the network sees blue first, normalised as if it were red.
-        upsamplings: how often the backbone's features are doubled in resolution.
     """
 
     inference_type: ClassVar[type[InferenceConfig]] = TopDownInference
@@ -65,14 +66,20 @@ class TopDown(Method):
     batch_arrays: ClassVar[tuple[str, ...]] = ("image", "keypoints")
     output_layers: ClassVar[tuple[str, ...]] = ("conv1", "final_layer")
     reads_bgr: ClassVar[bool]
-    upsamplings: ClassVar[int]
 
     crop_shape: tuple[int, int]
     sigma: float
 
+    @property
+    @abc.abstractmethod
+    def upsampled_widths(self) -> tuple[int, ...]:
+        """Channels of the transposed convolutions after the backbone; each doubles the size."""
+
     def network(self, compute: Compute = Compute()) -> nn.Module:
         """The heatmaps' network."""
-        return HeatmapNetwork(self.backbone, self.upsamplings, self.skeleton.num_keypoints, compute)
+        return HeatmapNetwork(
+            self.backbone, self.upsampled_widths, self.skeleton.num_keypoints, compute
+        )
 
     def normalized(self, pixels: jax.Array) -> jax.Array:
         """What the network sees of RGB pixels; what is normalised already stays as it is."""
@@ -165,10 +172,11 @@ class TopDown(Method):
     def modules(self, shape: tuple[int, int]) -> dict[str, CountedModule]:
         """The backbone and what follows it."""
         height, width = shape
-        stride = 4 * 2**self.upsamplings
+        doublings = len(self.upsampled_widths)
+        stride = STRIDE * 2**doublings
         image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
         features = (1, height // stride, width // stride, self.backbone.features)
-        doubled = [f"deconv_layers.{3 * i + j}" for i in range(self.upsamplings) for j in (0, 1)]
+        doubled = [f"deconv_layers.{3 * i + j}" for i in range(doublings) for j in (0, 1)]
         return {
             "backbone": CountedModule(("backbone",), lambda net, x: net.backbone(x), (image,)),
             "head": CountedModule(
@@ -196,12 +204,17 @@ class SimpleBaseline(TopDown):
     """A ResNet and transposed convolutions; by default ResNet-50 on COCO."""
 
     reads_bgr: ClassVar[bool] = True  # the released weights were trained so
-    upsamplings: ClassVar[int] = 3
 
     skeleton: Skeleton = COCO_17
     backbone: ResNetConfig = RESNET_50
+    upsampled_width: int = 256  # channels of the transposed convolutions
     crop_shape: tuple[int, int] = (256, 192)  # height and width, pixels; multiples of 32
     sigma: float = 2.0  # of the targets, map pixels; the released code has 3 for 384 x 288
+
+    @property
+    def upsampled_widths(self) -> tuple[int, ...]:
+        """From a 32nd of the crop's resolution to a quarter."""
+        return (self.upsampled_width,) * 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,9 +222,13 @@ class TopDownHRNet(TopDown):
     """An HRNet's highest resolution; by default W32 on COCO."""
 
     reads_bgr: ClassVar[bool] = False
-    upsamplings: ClassVar[int] = 0
 
     skeleton: Skeleton = COCO_17
     backbone: HRNetConfig = _FINEST_W32
     crop_shape: tuple[int, int] = (256, 192)  # height and width, pixels; multiples of 32
     sigma: float = 2.0  # of the targets, map pixels; the released code has 3 for 384 x 288
+
+    @property
+    def upsampled_widths(self) -> tuple[int, ...]:
+        """None: its resolution is a quarter of the crop's."""
+        return ()

@@ -17,21 +17,20 @@ from pinet_jax.networks.backbones import Backbone
 from pinet_jax.networks.layers import Compute, at_least_float32, make_layers, multiply, relu
 from pinet_jax.networks.transposed_convolution import TransposedConv
 
-_UPSAMPLED_WIDTH = 256
-
 
 class HeatmapNetwork(nn.Module):
     """A backbone, transposed convolutions and a 1 x 1 convolution.
 
     Attributes:
         backbone_config: what makes the features.
-        upsamplings: transposed convolutions, each of which doubles the features' resolution.
+        upsampled_widths: channels of the transposed convolutions, each of which doubles the
+            features' resolution.
         num_keypoints: K.
         compute: how it computes; heatmaps are float32.
     """
 
     backbone_config: Backbone
-    upsamplings: int
+    upsampled_widths: tuple[int, ...]
     num_keypoints: int
     compute: Compute = Compute()
 
@@ -47,9 +46,9 @@ class HeatmapNetwork(nn.Module):
     def head(self, x: jax.Array) -> jax.Array:
         """The backbone's features -> heatmaps [B, h, w, K]."""
         _, norm = make_layers(self.compute)
-        for i in range(self.upsamplings):
+        for i, width in enumerate(self.upsampled_widths):
             conv_name, norm_name = (f"deconv_layers.{3 * i + j}" for j in (0, 1))  # 2: a ReLU
-            x = TransposedConv(_UPSAMPLED_WIDTH, self.compute, name=conv_name)(x)
+            x = TransposedConv(width, self.compute, name=conv_name)(x)
             x = relu(norm(name=norm_name)(x))
         x = at_least_float32(x)
         final = nn.Conv(
