@@ -24,6 +24,7 @@ from pinet_jax.errors import UsageError
 from pinet_jax.methods.base import CountedModule, Method, abstract_variables
 from pinet_jax.networks.layers import Compute
 from pinet_jax.networks.refinement import GraphMixing
+from pinet_jax.networks.transposed_convolution import TransposedConv
 from pinet_jax.runtime import compiler_options
 
 _MULTIPLE = 32  # of the input's sides: the stride of the backbone's lowest branch
@@ -132,12 +133,26 @@ def _layer_multiply_adds(layer: nn.Module, args: Any, out: Any) -> tuple[int, in
         products = images * channels * outputs
         taps = math.prod(size_out) * math.prod(kernel)
         return products * taps, products * (taps - math.prod(_taps_inside(*s) for s in sizes))
+    if isinstance(layer, TransposedConv):
+        return _transposed_multiply_adds(args[0].shape, out.shape)
     if isinstance(layer, nn.Dense):
         return math.prod(out.shape) * args[0].shape[-1], 0
     if isinstance(layer, GraphMixing):
         *_, keypoints, width = out.shape
         return math.prod(out.shape) * (width + keypoints), 0  # X W, then G X W
     return 0, 0
+
+
+def _transposed_multiply_adds(shape_in: Any, shape_out: Any) -> tuple[int, int]:
+    """As `_layer_multiply_adds`: 4 x 4 taps a pixel of the input, one in a border off the output.
+
+    Papers that count the layer as a convolution on the output have four times as many.
+    """
+    images, *size_in, channels = shape_in
+    taps = 16 * math.prod(size_in)
+    inside = math.prod(4 * side - 2 for side in size_in)
+    products = images * channels * shape_out[-1]
+    return products * taps, products * (taps - inside)
 
 
 def _taps_inside(size: int, outputs: int, kernel: int) -> int:

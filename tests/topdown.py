@@ -4,11 +4,10 @@ import functools
 import json
 import zlib
 
-import jax
 import numpy as np
 
-from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDown, TopDownHRNet
-from pinet_jax.networks.initializers import abstract_variables
+from pinet_jax.interop.state_dict import from_state_dict
+from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet
 from tests.conftest import golden, golden_path
 
 FOLDER = "baselines/simple_baseline"
@@ -53,27 +52,4 @@ def _drawn(key, shape, manifest, low, high):
 def rule_variables(case: str):
     """The variables of a golden case."""
     method, *rule = CASES[case]
-    return from_arrays(method, rule_state_dict(*rule))
-
-
-def entries(method: TopDown, tree):
-    """The leaves of variables, and how they stand in the released state dict."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield leaf, method.state_dict_entry(tuple(key.key for key in path), leaf.shape)
-
-
-def from_arrays(method: TopDown, state):
-    tree = abstract_variables(method.network())
-    leaves = [
-        entry.from_torch([state[name] for name in entry.names])
-        for _, entry in entries(method, tree)
-    ]
-    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
-
-
-def to_arrays(method: TopDown, tree):
-    return {
-        name: array
-        for leaf, entry in entries(method, tree)
-        for name, array in zip(entry.names, entry.to_torch(np.asarray(leaf)), strict=True)
-    }
+    return from_state_dict(rule_state_dict(*rule), method)

@@ -141,7 +141,7 @@ class TopDown(Method):
         # A program for 8 boxes, for 16, for 32 and so on.
         room = max(_FEWEST_BOXES, 1 << (len(frames) - 1).bit_length())
 
-        def padded(rows: Sequence[Any]) -> np.ndarray:
+        def padded(rows: Sequence[Any]) -> Any:
             array = np.stack(rows).astype(np.float32)
             return np.pad(array, [(0, room - len(rows))] + [(0, 0)] * (array.ndim - 1))
 
@@ -150,18 +150,15 @@ class TopDown(Method):
             pose.scores[0] * (1.0 if frame.box is None else frame.box[4])
             for pose, frame in zip(poses, frames, strict=True)
         ]
-        people = jax.device_get(
-            _people(
-                PoseSet(
-                    padded([pose.keypoints[0] for pose in poses]),
-                    padded(scores),
-                    np.arange(room) < len(frames),
-                ),
-                padded([self.area(frame) for frame in frames]),
-                sigmas=self.skeleton.sigmas,
-                threshold=inference.oks_threshold,
-            )
+        mask: Any = np.arange(room) < len(frames)
+        keypoints = padded([pose.keypoints[0] for pose in poses])
+        kept = _people(
+            PoseSet(keypoints, padded(scores), mask),
+            padded([self.area(frame) for frame in frames]),
+            sigmas=self.skeleton.sigmas,
+            threshold=inference.oks_threshold,
         )
+        people = jax.device_get(kept)
         return {"final": Poses(people.keypoints[people.mask], people.scores[people.mask])}
 
     def state_dict_entry(self, path: tuple[str, ...], shape: tuple[int, ...]) -> Entry:

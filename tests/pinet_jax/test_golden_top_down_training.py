@@ -6,11 +6,12 @@ import numpy as np
 import optax
 import pytest
 
+from pinet_jax.interop.state_dict import to_state_dict
 from pinet_jax.networks.inputs import IMAGENET_MEAN, IMAGENET_STD
 from pinet_jax.networks.layers import BatchNormConfig, Compute
 from pinet_jax.person_heatmaps import HeatmapTargets, heatmap_loss
 from pinet_jax.runtime import compiler_options
-from tests.topdown import CASES, figures, rule_variables, to_arrays
+from tests.topdown import CASES, figures, rule_variables
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,6 @@ def test_float64_three_steps(case):
             state, loss, gradients = step(*state)
             np.testing.assert_allclose(loss, golden["losses_f64"][number], rtol=1e-6)
             if number == 0:
-                check(to_arrays(method, {"params": gradients}), golden, "grad_", 1e-5)
-                check(to_arrays(method, {"batch_stats": state[1]}), golden, "bn_", 1e-5)
-        check(to_arrays(method, {"params": state[0]}), golden, "after3_", 1e-5)
+                check(to_state_dict({"params": gradients}, method), golden, "grad_", 1e-5)
+                check(to_state_dict({"batch_stats": state[1]}, method), golden, "bn_", 1e-5)
+        check(to_state_dict({"params": state[0]}, method), golden, "after3_", 1e-5)

@@ -12,9 +12,9 @@ from pinet_jax.box_files import ListedImage, read_boxes
 from pinet_jax.errors import InputError
 from pinet_jax.frames import Frame
 from pinet_jax.inference import Predictor
+from pinet_jax.methods.base import init_variables
 from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet, TopDownInference
 from pinet_jax.networks.hrnet import HRNetConfig
-from pinet_jax.networks.initializers import draw_variables
 from pinet_jax.networks.resnet import ResNetConfig
 from pinet_jax.poses import Poses
 from tests.conftest import shared_data
@@ -118,7 +118,7 @@ def predictor(method, devices=1):
             return leaf
         return (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype("f4")
 
-    variables = jax.tree.map(enlarged, draw_variables(method.network()))
+    variables = jax.tree.map(enlarged, init_variables(method))
     return Predictor(method, variables, devices=jax.devices()[:devices])
 
 
@@ -143,6 +143,20 @@ def test_batches_are_shared_by_images_and_change_nothing(method):
         alone = predictor(method).predict_batch([image], 8, [own])[0]
         np.testing.assert_allclose(poses.keypoints, alone.keypoints, atol=1e-3)
         assert (np.diff(poses.scores) <= 0).all()
+
+
+def test_frames_of_a_stream_fill_batches_whatever_image_they_are_from():
+    images, boxes = images_and_boxes()
+    ready = predictor(RESNET)
+    stream = (
+        (name, ready.method.frames(image, ready.inference, own))
+        for name, (image, own) in enumerate(zip(images, boxes, strict=True))
+    )
+    found = list(ready.predict_stream(stream, 4))
+    assert [name for name, _ in found] == [0, 1, 2, 3]
+    together = ready.predict_batch(images, 4, boxes)
+    for (_, stages), poses in zip(found, together, strict=True):
+        np.testing.assert_allclose(stages["final"].keypoints, poses.keypoints, atol=1e-3)
 
 
 def test_several_devices_share_a_batch():

@@ -5,16 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pinet_jax.interop.state_dict import replace_backbone, to_state_dict
+from pinet_jax.methods.base import abstract_variables
 from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.hrnet import HRNetConfig
-from pinet_jax.networks.initializers import abstract_variables
 from pinet_jax.networks.layers import Compute
 from pinet_jax.networks.resnet import RESNET_101, RESNET_152
 from pinet_jax.networks.transposed_convolution import transposed_convolution
 from pinet_jax.runtime import compiler_options
 from pinet_jax.skeletons import CROWDPOSE_14
-from tests.topdown import CASES, figures, rule_state_dict, rule_variables, to_arrays
+from tests.topdown import CASES, figures, rule_state_dict, rule_variables
 
 W48 = HRNetConfig(width=48, concatenated=False)
 
@@ -32,7 +33,7 @@ W48 = HRNetConfig(width=48, concatenated=False)
     ],
 )
 def test_parameters(method, expected):
-    leaves = jax.tree.leaves(abstract_variables(method.network())["params"])
+    leaves = jax.tree.leaves(abstract_variables(method)["params"])
     assert sum(leaf.size for leaf in leaves) == expected
 
 
@@ -40,10 +41,31 @@ def test_parameters(method, expected):
 def test_the_released_names_come_back(case):
     method, *rule = CASES[case]
     state = rule_state_dict(*rule)
-    again = to_arrays(method, rule_variables(case))
-    assert again.keys() == {key for key in state if not key.endswith("num_batches_tracked")}
-    for key, array in again.items():
-        np.testing.assert_array_equal(array, state[key], err_msg=key)
+    again = to_state_dict(rule_variables(case), method)
+    assert again.keys() == state.keys()
+    for key, array in state.items():
+        np.testing.assert_array_equal(again[key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_published_imagenet_network_becomes_the_backbone(case):
+    """With its classifier, and an HRNet with the fusions that a single output has no use for."""
+    method, *rule = CASES[case]
+    state = rule_state_dict(*rule)
+    published = {
+        key: array + 1
+        for key, array in state.items()
+        if not key.startswith(("deconv_layers.", "final_layer."))
+    }
+    if isinstance(method, SimpleBaseline):
+        published["fc.weight"] = np.zeros((1000, 2048), np.float32)
+    else:
+        published["stage4.2.fuse_layers.1.0.0.0.weight"] = np.zeros((64, 32, 3, 3), np.float32)
+        published["classifier.bias"] = np.zeros(1000, np.float32)
+    started = to_state_dict(replace_backbone(rule_variables(case), published, method), method)
+    for key in ("conv1.weight", "bn1.running_var"):
+        np.testing.assert_array_equal(started[key], state[key] + 1)
+    np.testing.assert_array_equal(started["final_layer.bias"], state["final_layer.bias"])
 
 
 @pytest.mark.parametrize("folded", [False, True])
