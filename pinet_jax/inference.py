@@ -5,8 +5,9 @@ Legend for shapes: B frames of a batch, K keypoints, N poses.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +116,10 @@ class Predictor:
         """
         return self.method.frame_shapes(image_shape, self.inference)
 
+    def frames(self, image: np.ndarray, boxes: np.ndarray | None = None) -> list[Frame]:
+        """An image's frames, for `predict_stream`; see `Method.frames`."""
+        return self.method.frames(image, self.inference, boxes)
+
     def predict(self, image: np.ndarray, boxes: np.ndarray | None = None) -> Poses:
         """The poses of one image, best first, in its own pixels.
 
@@ -170,9 +175,8 @@ class Predictor:
             InputError: the images do not share a shape, or there are no boxes where the method
                 needs them.
         """
-        boxes_of: Sequence[Any] = [None] * len(images) if boxes is None else boxes
-        pairs = zip(images, boxes_of, strict=True)
-        made = [self.method.frames(image, self.inference, own) for image, own in pairs]
+        makers = zip(images, boxes or itertools.repeat(None, len(images)), strict=True)
+        made = [self.method.frames(image, self.inference, own) for image, own in makers]
         frames = [frame for own in made for frame in own]
         shapes = {frame.shapes for frame in frames}
         if len(shapes) > 1:
@@ -196,8 +200,8 @@ class Predictor:
         """The poses of any number of images, whose frames fill batches together.
 
         Args:
-            images: for each what it is called, and its frames by `Method.frames`; all frames of
-                all images are of one shape.
+            images: for each what it is called, and its `frames`; all frames of all images are
+                of one shape.
             batch_size: frames a batch, and more where the devices could not share it evenly.
 
         Returns:

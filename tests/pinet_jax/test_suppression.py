@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pinet_jax.evaluation.results import read_annotations, read_results
 
 from pinet_jax.evaluation.result_files import pose_entries
-from pinet_jax.evaluation.results import read_annotations, read_results
 from pinet_jax.evaluation.summary import evaluate
 from pinet_jax.poses import PoseSet
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
