@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from data_pipelines.annotations import is_kept
 from data_pipelines.config import PersonDataConfig
-from data_pipelines.input_pipeline import STRIDE, Batch, Records, Share, sample_order
+from data_pipelines.input_pipeline import Batch, Records, Share, sample_order, usable_cores
 from data_pipelines.person_augmentation import Draw, augment, draw, warp_keypoints, warp_person
 from data_pipelines.records import image_pixels
 from pinet_jax.boxes import clean_box, crop_region
 from pinet_jax.errors import InputError
+from pinet_jax.frames import STRIDE
 from pinet_jax.threads import work_ahead
 
 
@@ -37,12 +37,6 @@ class Persons(NamedTuple):
 
     record: np.ndarray
     place: np.ndarray
-
-
-class AnnotatedRecords(Records, Protocol):
-    """What is read here of a `data_pipelines.records.Split`."""
-
-    annotations_file: Path
 
 
 def find_persons(annotations_file: Path) -> Persons:
@@ -81,7 +75,8 @@ def _is_trained(person: dict[str, Any], image: dict[str, Any]) -> bool:
 
 
 def training_batches(
-    records: AnnotatedRecords,
+    records: Records,
+    persons: Persons,
     config: PersonDataConfig,
     crop_shape: tuple[int, int],
     *,
@@ -95,6 +90,7 @@ def training_batches(
 
     Args:
         records: an opened split.
+        persons: of the split, from `find_persons`.
         config: the crops' augmentation.
         crop_shape: H and W.
         batch_size: persons of all processes together.
@@ -107,10 +103,8 @@ def training_batches(
         Batches whose rows have one person each, and an image the size of the crop.
 
     Raises:
-        InputError: no person is left to train on, or a record is broken; the processes cannot share
-            the batch.
+        InputError: a record is broken, or the processes cannot share the batch.
     """
-    persons = find_persons(records.annotations_file)
     rows = (share or Share()).rows(batch_size)
 
     def make(step: int) -> Batch:
@@ -122,23 +116,24 @@ def training_batches(
         return _stacked(crops)
 
     cv2.setNumThreads(1)  # the workers are as many as the cores already
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or usable_cores()
     steps = itertools.count(start_step)
     made = work_ahead(make, steps, threads=workers, ahead=workers + 1)
     return (batch for _, batch in made)
 
 
 class _Crop(NamedTuple):
-    """One person: uint8 [H, W, 3], [K, 3] in crop pixels, area in crop pixels, and whose image."""
+    """One person: uint8 [H, W, 3]; [K, 3] and area in crop pixels; mirrored or not; whose image."""
 
     pixels: np.ndarray
     keypoints: np.ndarray
     area: float
+    mirrored: bool
     image_id: int
 
 
 def _cropped(
-    records: AnnotatedRecords,
+    records: Records,
     persons: Persons,
     number: int,
     config: PersonDataConfig,
@@ -157,17 +152,19 @@ def _cropped(
         warp_person(pixels, crop, shape),
         warp_keypoints(keypoints, crop, shape, width, skeleton.mirror_permutation),
         float(record["area"][place]) * crop.zoom(shape) ** 2,
+        crop.mirrored,
         record["image_id"],
     )
 
 
 def _stacked(crops: Sequence[_Crop]) -> Batch:
-    pixels, keypoints, area, image_ids = zip(*crops, strict=True)
+    pixels, keypoints, area, mirrored, image_ids = zip(*crops, strict=True)
     height, width = pixels[0].shape[:2]
     return Batch(
         image=np.stack(pixels),
         keypoints=np.stack(keypoints)[:, None].astype(np.float32),
         area=np.array(area, np.float32)[:, None],
         valid_mask=np.ones((len(crops), height // STRIDE, width // STRIDE), np.uint8),
+        mirrored=np.array(mirrored),
         image_id=np.array(image_ids, np.int64),
     )

@@ -1,5 +1,6 @@
 """Batches of persons: who is trained on, restarts, and that crops and keypoints fit."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -44,8 +45,11 @@ def annotated(records: MemoryRecords, folder, change=lambda person: None) -> Mem
     return records
 
 
-def take(count, *args, **options):
-    return list(itertools.islice(training_batches(*args, SHAPE, workers=2, **options), count))
+def take(count, records, config, **options):
+    persons = find_persons(records.annotations_file)
+    batches = training_batches(records, persons, config, SHAPE, workers=2, **options)
+    with contextlib.closing(batches):
+        return list(itertools.islice(batches, count))
 
 
 def test_an_epoch_has_every_person_once_and_goes_on_after_a_restart(tmp_path):
