@@ -124,7 +124,7 @@ def training_batches(
         return maker.batch(epochs[rows].tolist(), chosen[places[rows]].tolist())
 
     cv2.setNumThreads(1)  # the workers are as many as the cores already
-    workers = workers or _usable_cores()
+    workers = workers or usable_cores()
     steps = itertools.count(start_step)
     made = work_ahead(make, steps, threads=workers, ahead=workers + 1)
     return (batch for _, batch in made)
@@ -257,7 +257,7 @@ class _BatchMaker:
         batch["image_id"][row] = record["image_id"]
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """The cores of this process: a cluster's job often has fewer than the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -37,18 +37,22 @@ def tight_area(keypoints: jax.Array) -> jax.Array:
     return width * height
 
 
-def object_keypoint_similarity(keypoints: jax.Array, sigmas: tuple[float, ...]) -> jax.Array:
-    """OKS between all poses, with the mean area of the two poses' tight boxes.
+def object_keypoint_similarity(
+    keypoints: jax.Array, sigmas: tuple[float, ...], area: jax.Array | None = None
+) -> jax.Array:
+    """OKS between all poses, with the mean area of the two poses.
 
     Args:
         keypoints: [N, K, 2 or more], x and y first, in any unit.
         sigmas: K constants, as in `Skeleton.sigmas`.
+        area: [N], in that unit squared; of the poses' tight boxes if None.
 
     Returns:
         [N, N], in 0..1. The paper's equation 8.
     """
     points = jnp.moveaxis(keypoints[..., :2], 0, -1)  # [K, 2, N]
-    area = tight_area(keypoints)
+    if area is None:
+        area = tight_area(keypoints)
     mean_area = (area[:, None] + area[None, :]) / 2 + _TINY  # [N, N]
     x, y = points[:, 0], points[:, 1]
     distance = (x[:, :, None] - x[:, None, :]) ** 2 + (y[:, :, None] - y[:, None, :]) ** 2
@@ -79,20 +83,35 @@ def group_poses(poses: PoseSet, sigmas: tuple[float, ...], threshold: float = 0.
     poses = by_score(poses, poses.scores)
     similar = object_keypoint_similarity(poses.keypoints, sigmas) > threshold
     index = jnp.arange(poses.mask.size)
-    takes = similar & (index[:, None] < index[None, :]) & poses.mask[:, None] & poses.mask[None, :]
+    takes = similar & (index[:, None] < index[None, :])
+    leads = find_leaders(takes, poses.mask)
+    first = jnp.argmax(takes & leads[:, None], axis=0)
+    return Grouping(poses, jnp.where(leads | ~poses.mask, index, first), leads)
 
-    # A pose leads if no earlier leader takes it. From "everybody leads", each round settles at
-    # least one more pose of every chain, so a few rounds do what the reference does pose by pose.
+
+def find_leaders(takes: jax.Array, mask: jax.Array) -> jax.Array:
+    """Greedy suppression: who is left when every pose that is left takes the later ones it can.
+
+    Args:
+        takes: [N, N] booleans, whether a pose takes another one, if it is left itself; of poses by
+            falling score, and so above the diagonal alone.
+        mask: [N] booleans, False for padding, which takes nothing and is never left.
+
+    Returns:
+        [N] booleans.
+    """
+
+    # From "everybody is left", each round settles at least one more pose of every chain, so a few
+    # rounds do what the reference does pose by pose.
     def round_(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         leads, _ = state
-        return poses.mask & ~(takes & leads[:, None]).any(axis=0), leads
+        return mask & ~(takes & leads[:, None]).any(axis=0), leads
 
     def unsettled(state: tuple[jax.Array, jax.Array]) -> jax.Array:
         return (state[0] != state[1]).any()
 
-    leads, _ = jax.lax.while_loop(unsettled, round_, (poses.mask, jnp.zeros_like(poses.mask)))
-    first = jnp.argmax(takes & leads[:, None], axis=0)
-    return Grouping(poses, jnp.where(leads | ~poses.mask, index, first), leads)
+    leads, _ = jax.lax.while_loop(unsettled, round_, (mask, jnp.zeros_like(mask)))
+    return leads
 
 
 def fuse_groups(grouping: Grouping) -> PoseSet:

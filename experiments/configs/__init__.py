@@ -9,9 +9,10 @@ from pathlib import Path
 
 from experiments.configs.base import ExperimentConfig
 from experiments.configs.paper_rows import ROWS
+from experiments.configs.topdown import EXPERIMENTS
 from pinet_jax.errors import UsageError
 
-_NO_EXPERIMENTS = ("base", "field_types", "paper_rows")
+_NO_EXPERIMENTS = ("base", "field_types", "paper_rows", "topdown")
 
 
 def load_config(name: str) -> ExperimentConfig:
@@ -22,6 +23,8 @@ def load_config(name: str) -> ExperimentConfig:
     """
     if name in ROWS:
         return ROWS[name].experiment()
+    if name in EXPERIMENTS:
+        return EXPERIMENTS[name]()
     path = Path(name)
     if path.suffix == ".py":
         if not path.is_file():
@@ -44,4 +47,4 @@ def load_config(name: str) -> ExperimentConfig:
 def available_configs() -> list[str]:
     """The names that `load_config` knows."""
     files = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted([*(name for name in files if name not in _NO_EXPERIMENTS), *ROWS])
+    return sorted([*(name for name in files if name not in _NO_EXPERIMENTS), *ROWS, *EXPERIMENTS])

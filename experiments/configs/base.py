@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from data_pipelines.config import DataConfig
+from data_pipelines.config import DataConfig, PersonDataConfig
 from data_pipelines.device_augmentation import DeviceAugmentationConfig
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from pinet_jax.errors import UsageError
@@ -107,7 +107,7 @@ class ExperimentConfig:
     """One file of this folder makes one of these, and so does one line of `paper_rows`."""
 
     model: Method
-    data: DataConfig = DataConfig()
+    data: DataConfig | PersonDataConfig = DataConfig()  # the latter for methods that need boxes
     synthetic: SyntheticConfig | None = None  # if given, takes the place of `data`
     packed: PackedConfig | None = None  # likewise
     inference: InferenceConfig = PINetInference()  # the method's own

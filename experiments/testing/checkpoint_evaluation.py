@@ -13,6 +13,7 @@ from data_pipelines.annotations import check_results
 from experiments.testing import split_prediction
 from experiments.testing.chosen_network import ChosenNetwork
 from experiments.testing.image_sets import EvaluationSet, SetSource
+from experiments.testing.people_boxes import with_boxes
 from experiments.testing.scoring import ScoreOptions, Source, score_poses
 from experiments.testing.split_prediction import Timing
 from pinet_jax.checkpoints import load_model
@@ -35,6 +36,7 @@ class CheckpointTest:
         batch_size: images of one size at a time, of all devices of this process together.
         metric: the network's own if None.
         submission: what COCO's server is to call the system; None writes no archive for it.
+        boxes: a file of people's boxes, for methods that need them; the annotations' own if None.
     """
 
     network: ChosenNetwork
@@ -43,6 +45,7 @@ class CheckpointTest:
     batch_size: int
     metric: Metric | None = None
     submission: str | None = None
+    boxes: Path | None = None
 
     def identity(self, tested: EvaluationSet) -> dict[str, Any]:
         """What decides the poses: a killed run's are taken up only by the same test."""
@@ -51,6 +54,7 @@ class CheckpointTest:
             "written": self.network.checkpoint.stat().st_mtime_ns,
             "annotations": str(tested.file.resolve()),
             "inference": dataclasses.asdict(self.inference),
+            "boxes": None if self.boxes is None else str(self.boxes.resolve()),
         }
 
 
@@ -69,7 +73,7 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
     model, variables, _ = load_model(
         test.network.checkpoint, experiment.model if experiment else None
     )
-    tested = test.source.open(model.skeleton)
+    tested = with_boxes(test.source.open(model.skeleton), model, test.boxes)
     metric = test.metric or metric_of(model.skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.
     dataset = tested.ground_truth(metric) if tested.annotated else None
@@ -137,7 +141,8 @@ def _protocol(test: CheckpointTest, tested: EvaluationSet, metric: Metric) -> di
         "checkpoint": str(test.network.checkpoint),
         "trained on": test.network.trained_on,
         "tested on": f"{tested.name}, {len(tested.images.ids)} images",
-        "ground-truth boxes": "none",
+        "ground-truth boxes": "none" if tested.images.boxes is None or test.boxes else "all",
+        **({} if test.boxes is None else {"boxes": str(test.boxes)}),
         **{
             field.name.replace("_", " "): _in_words(getattr(inference, field.name))
             for field in dataclasses.fields(inference)
