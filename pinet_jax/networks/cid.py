@@ -1,6 +1,5 @@
 """CID's network: a backbone, one map a keypoint for everybody, and heatmaps of each person alone.
 
-Wang and Zhang, Contextual Instance Decoupling for Robust Multi-Person Pose Estimation, CVPR 2022.
 There is no normalisation outside the backbone, and all that comes after it is float32.
 
 Legend for shapes: B images of H x W pixels, maps of h = H / 4 by w = W / 4 positions with C
@@ -11,24 +10,24 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from pinet_jax.models.config import BatchNormConfig, HRNetConfig
-from pinet_jax.models.hrnet import HRNet
-from pinet_jax.models.layers import at_least_float32, convolve, multiply, relu
-from pinet_jax.models.refinement import take_positions
+from pinet_jax.networks import initializers
+from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.layers import Compute, at_least_float32, convolve, multiply, relu
+from pinet_jax.networks.refinement import take_positions
 
 _COORDINATE_SCALE = 32.0  # map positions; distances to a person's centre are divided by it
 _LEAST = 1e-4  # probability
 
-_conv = partial(nn.Conv, conv_general_dilated=multiply, kernel_init=nn.initializers.normal(0.001))
-_dense = partial(nn.Dense, kernel_init=nn.initializers.normal(0.001))
+_layer = {"kernel_init": initializers.normal(0.001), "bias_init": initializers.zeros}
+_pointwise = partial(nn.Conv, kernel_size=(1, 1), conv_general_dilated=multiply, **_layer)
 # Keypoints are rare: all maps begin at a probability of 0.01.
-_rare = nn.initializers.constant(-math.log(99))
+_heatmap_head = partial(_pointwise, bias_init=initializers.constant(-math.log(99)))
 
 
 class Outputs(NamedTuple):
@@ -56,9 +55,7 @@ class KeypointsAndCenters(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         """[B, h, w, C] -> logits [B, h, w, K + 1]."""
-        name, dtype = "keypoint_center_conv", features.dtype
-        conv = _conv(self.num_keypoints + 1, (1, 1), dtype=dtype, bias_init=_rare, name=name)
-        return conv(features)
+        return _heatmap_head(self.num_keypoints + 1, name="keypoint_center_conv")(features)
 
 
 class InstanceDecoupling(nn.Module):
@@ -77,20 +74,14 @@ class InstanceDecoupling(nn.Module):
 
     def setup(self) -> None:
         """Names the layers as the released code does."""
-        width = self.channels
-        self.narrow = _conv(width, (1, 1), name="conv_down")
-        self.channel_gate = _dense(width, name="c_attn.atn")
-        self.likeness = _dense(width, name="s_attn.atn")
+        self.narrow = _pointwise(self.channels, name="conv_down")
+        self.channel_gate = nn.Dense(self.channels, name="c_attn.atn", **_layer)
+        self.likeness = nn.Dense(self.channels, name="s_attn.atn", **_layer)
         self.spatial_gate = nn.Conv(
-            1,
-            (5, 5),
-            padding=2,
-            conv_general_dilated=convolve,
-            kernel_init=nn.initializers.normal(0.001),
-            name="s_attn.conv",
+            1, (5, 5), padding=2, conv_general_dilated=convolve, name="s_attn.conv", **_layer
         )
-        self.fuse = _conv(width, (1, 1), name="fuse_attn")
-        self.heatmap = _conv(self.num_keypoints, (1, 1), bias_init=_rare, name="heatmap_conv")
+        self.fuse = _pointwise(self.channels, name="fuse_attn")
+        self.heatmap = _heatmap_head(self.num_keypoints, name="heatmap_conv")
 
     def narrowed(self, features: jax.Array) -> jax.Array:
         """The features that people's own are made of: [B, h, w, C] -> [B, h, w, D]."""
@@ -135,41 +126,26 @@ class CIDNetwork(nn.Module):
     Attributes:
         num_keypoints: K.
         channels: D.
-        config: of the backbone.
-        folded: whether the normalisations are folded into the convolutions (inference only).
-        dtype: of the backbone's computation.
-        batch_norm: how statistics are taken in training.
-        remat: compute the backbone's inner results again for the gradient, to save memory.
+        config: the backbone.
+        compute: how it computes.
     """
 
     num_keypoints: int
     channels: int
     config: HRNetConfig
-    folded: bool = False
-    dtype: Any = jnp.float32
-    batch_norm: BatchNormConfig = BatchNormConfig()
-    remat: bool = False
+    compute: Compute = Compute()
 
     def setup(self) -> None:
         """Makes the three modules."""
-        self.backbone = HRNet(
-            self.config,
-            folded=self.folded,
-            dtype=self.dtype,
-            batch_norm=self.batch_norm,
-            remat=self.remat,
-        )
+        self.backbone = self.config.module(self.compute)
         self.iia = KeypointsAndCenters(self.num_keypoints)
         self.gfd = InstanceDecoupling(self.num_keypoints, self.channels)
 
-    def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
-        """Features and maps.
-
-        Args:
-            images: [B, H, W, 3], normalised; H and W are multiples of 32.
-            train: whether batch statistics are used and updated.
-        """
-        features = at_least_float32(self.backbone(images, train))
+    def __call__(self, images: jax.Array) -> Outputs:
+        """Features and maps of images [B, H, W, 3], normalised; H and W are multiples of 32."""
+        features = at_least_float32(self.backbone(images))
+        if self.is_initializing():
+            self.decouple(features, jnp.zeros((len(images), 1, 2), jnp.int32))
         return Outputs(features, self.iia(features))
 
     def decouple(self, features: jax.Array, yx: jax.Array) -> jax.Array:
@@ -179,8 +155,3 @@ class CIDNetwork(nn.Module):
             [B, N, h, w, K].
         """
         return self.gfd(self.gfd.narrowed(features), take_positions(features, yx), yx)
-
-    def everything(self, images: jax.Array) -> jax.Array:
-        """Calls every layer once, so that initialisation makes all parameters."""
-        features, _ = self(images)
-        return self.decouple(features, jnp.zeros((len(images), 1, 2), jnp.int32))
