@@ -64,7 +64,7 @@ def contrastive_loss(vectors: jax.Array, mask: jax.Array) -> jax.Array:
         The mean over all people of the batch; 0 without any. A person alone in its image adds 0.
 
     References:
-        Section 3.2 of CID, equation 3.
+        Wang and Zhang, Contextual Instance Decoupling, CVPR 2022, and its released code.
     """
     square = (vectors**2).sum(axis=-1, keepdims=True)
     # The root of the greater one, not the greater root: its gradient at 0 would be no number.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,10 @@ from pinet_jax.instance_losses import FocalSums, contrastive_loss, focal_sums
 from pinet_jax.interop.layouts import Entry, one_array
 from pinet_jax.methods.base import Batch, BottomUp, BottomUpInference, CountedModule, Stages
 from pinet_jax.networks.cid import CIDNetwork, probability
-from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.hrnet import W32, HRNetConfig
+from pinet_jax.networks.inputs import normalize
 from pinet_jax.networks.layers import Compute
-from pinet_jax.networks.refinement import take_positions
+from pinet_jax.networks.sampling import take_positions
 from pinet_jax.poses import PoseSet
 from pinet_jax.skeletons import COCO_17, Skeleton
 from pinet_jax.targets import SMALL_AREA, part_points
@@ -75,7 +76,7 @@ class CID(BottomUp):
     """The method; by default as the released COCO config has it."""
 
     skeleton: Skeleton = COCO_17
-    backbone: HRNetConfig = HRNetConfig()  # people's features are as wide as its highest branch
+    backbone: HRNetConfig = W32  # people's features are as wide as its highest branch
     min_center_area: float = SMALL_AREA  # frame pixels; smaller people have no centre
     heatmap_factor: float = 1.0  # of the focal loss of everybody's maps
     instance_factor: float = 4.0  # of the focal loss of every person's own
@@ -116,7 +117,7 @@ class CID(BottomUp):
         self, net: CIDNetwork, batch: Batch, jitter: jax.Array
     ) -> dict[str, jax.Array]:
         """`losses`, with centres moved by int32 [B, P, 2], x and y in -1, 0, 1 map pixels."""
-        features, logits = net(decoding.normalize(batch["image"]))
+        features, logits = net(normalize(batch["image"]))
         targets = partial(self._targets, size=features.shape[1])
         keypoints, corners = batch["keypoints"], batch["corners"]
         heatmaps, people = jax.vmap(targets)(keypoints, corners, batch["area"], jitter)
@@ -149,7 +150,7 @@ class CID(BottomUp):
         return heatmaps, _People(keypoints[person], radius[person], chosen.yx, chosen.mask)
 
     def poses(self, net: CIDNetwork, frames: FrameBatch, inference: CIDInference) -> Stages:
-        """Centres, each person's heatmaps, and suppression (section 3 of the released code)."""
+        """Centres, each person's heatmaps, and suppression."""
         (images,) = frames.pixels
         features, logits = _both_ways(net, images, inference.flip)
         center = _mean_of_passes(probability(logits[..., -1:]), len(images))
@@ -213,7 +214,7 @@ class CID(BottomUp):
 
 def _both_ways(net: CIDNetwork, images: jax.Array, flip: bool) -> tuple[jax.Array, jax.Array]:
     """Features and logits of images and, behind them, of mirrored ones, mirrored back."""
-    inputs = decoding.normalize(images)
+    inputs = normalize(images)
     if not flip:
         return net(inputs)
     count = len(images)

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from pinet_jax.networks import initializers
-from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.backbones import Backbone
 from pinet_jax.networks.layers import Compute, at_least_float32, convolve, multiply, relu
-from pinet_jax.networks.refinement import take_positions
+from pinet_jax.networks.sampling import take_positions
 
 _COORDINATE_SCALE = 32.0  # map positions; distances to a person's centre are divided by it
 _LEAST = 1e-4  # probability
@@ -48,7 +48,7 @@ def probability(logits: jax.Array) -> jax.Array:
 
 
 class KeypointsAndCenters(nn.Module):
-    """Instance information abstraction (section 3.2): where there are keypoints and centres."""
+    """Instance information abstraction (IIA): where there are keypoints and centres."""
 
     num_keypoints: int
 
@@ -59,7 +59,7 @@ class KeypointsAndCenters(nn.Module):
 
 
 class InstanceDecoupling(nn.Module):
-    """Global feature decoupling (section 3.3): the features of one person, and its heatmaps.
+    """Global feature decoupling (GFD): the features of one person, and its heatmaps.
 
     The features, made narrow, are weighted once for every person: by channel, and by place. Both
     weights come from the features at the person's centre.
@@ -126,18 +126,18 @@ class CIDNetwork(nn.Module):
     Attributes:
         num_keypoints: K.
         channels: D.
-        config: the backbone.
-        compute: how it computes.
+        backbone_config: what makes the features.
+        compute: how the backbone computes.
     """
 
     num_keypoints: int
     channels: int
-    config: HRNetConfig
+    backbone_config: Backbone
     compute: Compute = Compute()
 
     def setup(self) -> None:
         """Makes the three modules."""
-        self.backbone = self.config.module(self.compute)
+        self.backbone = self.backbone_config.module(self.compute)
         self.iia = KeypointsAndCenters(self.num_keypoints)
         self.gfd = InstanceDecoupling(self.num_keypoints, self.channels)
 
