@@ -10,6 +10,7 @@ window of offsets. Coordinates are feature-map pixels, x before y; maps are inde
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -44,6 +45,30 @@ class Targets(NamedTuple):
     offset: jax.Array
     offset_weight: jax.Array
     part_points: jax.Array
+
+
+def on_map(batch: Mapping[str, jax.Array], stride: int) -> jax.Array:
+    """A batch's keypoints in pixels of a map: [B, P, K, 3] (x, y, v); see `points_on_map`."""
+    points, visible = batch["keypoints"][..., :2], batch["keypoints"][..., 2:]
+    return jnp.concatenate([points_on_map(points, batch, stride), visible], axis=-1)
+
+
+def points_on_map(points: jax.Array, batch: Mapping[str, jax.Array], stride: int) -> jax.Array:
+    """Points of a batch's frames in pixels of a map.
+
+    Where the batch has "mirrored" frames, their points go where the released codes have them:
+    these mirror on the map, position i to R - 1 - i, which is (stride - 1) / stride map pixels left
+    of the mirrored point.
+
+    Args:
+        points: [B, P, M, 2], x and y in frame pixels.
+        batch: see `methods.base.Method.losses`.
+        stride: frame pixels a map pixel.
+    """
+    if "mirrored" in batch:
+        shift = jnp.where(batch["mirrored"], stride - 1, 0).astype(points.dtype)
+        points = points - shift[:, None, None, None] * jnp.asarray([1, 0], points.dtype)
+    return points / stride
 
 
 def render_targets(

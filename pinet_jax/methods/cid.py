@@ -30,7 +30,7 @@ from pinet_jax.networks.layers import Compute
 from pinet_jax.networks.sampling import take_positions
 from pinet_jax.poses import PoseSet
 from pinet_jax.skeletons import COCO_17, Skeleton
-from pinet_jax.targets import SMALL_AREA, part_points
+from pinet_jax.targets import SMALL_AREA, on_map, part_points, points_on_map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,8 @@ class CID(BottomUp):
         """`losses`, with centres moved by int32 [B, P, 2], x and y in -1, 0, 1 map pixels."""
         features, logits = net(normalize(batch["image"]))
         targets = partial(self._targets, size=features.shape[1])
-        keypoints, corners = batch["keypoints"], batch["corners"]
+        keypoints = on_map(batch, STRIDE)
+        corners = points_on_map(batch["corners"], batch, STRIDE)
         heatmaps, people = jax.vmap(targets)(keypoints, corners, batch["area"], jitter)
         valid = batch["valid_mask"].astype(logits.dtype)[..., None]
         vectors = take_positions(features, people.yx)
