@@ -4,7 +4,6 @@ import functools
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -17,9 +16,9 @@ from pinet_jax.networks.cid import CIDNetwork
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.initializers import draw_variables
-from pinet_jax.networks.inputs import IMAGENET_MEAN, IMAGENET_STD
-from pinet_jax.networks.layers import BatchNormConfig, Compute
-from tests import baseline_weights
+from pinet_jax.networks.layers import Compute
+from pinet_jax.runtime import compiler_options
+from tests import baselines
 from tests.conftest import golden
 
 MICRO = HRNetConfig(
@@ -36,12 +35,12 @@ GAINS = {
 
 @functools.cache
 def state():
-    return baseline_weights.state_dict(f"{FOLDER}/state_dict_cid_w32_coco.json", GAINS.items())
+    return baselines.state_dict(f"{FOLDER}/state_dict_cid_w32_coco.json", GAINS.items())
 
 
 @functools.cache
 def variables():
-    return baseline_weights.variables(CID(), state())
+    return baselines.variables(CID(), state())
 
 
 def assert_close(actual, expected, tolerance=1e-4):
@@ -90,7 +89,7 @@ def test_maps_are_the_references():
         outputs = net(images)
         return *outputs, net.decouple(outputs.features, yx)
 
-    program = jax.jit(nn.apply(run, CID().network()))
+    program = jax.jit(nn.apply(run, CID().network()), compiler_options=compiler_options("cpu"))
     features, logits, own = program(variables(), np.moveaxis(x, 1, -1), yx)
     assert_close(features[:, ::2, ::2, ::8], figures["features_sub"])
     assert_close(logits, figures["multi_logits"])
@@ -150,7 +149,7 @@ def program(inference):
     method = CID()
     network = method.network(Compute(folded=True))
     run = functools.partial(method.poses, inference=inference)
-    bound = jax.jit(nn.apply(run, network))
+    bound = jax.jit(nn.apply(run, network), compiler_options=compiler_options("cpu"))
     weights = fold_batch_norm(variables())
     return lambda pixels: bound(
         weights, FrameBatch((pixels,), np.zeros((len(pixels), 2, 3), np.float32))
@@ -188,76 +187,43 @@ def test_more_than_one_scale_is_refused():
         CIDInference(smoothing=4)
 
 
-def training_batch(dtype):
-    """The golden images, normalised as the reference did it, and their people, padded."""
+def training_losses(net):
+    """Of the golden images and people."""
     figures = golden(f"{FOLDER}/train_coco.npz")
 
-    def stacked(name, *shape):
-        rows = np.zeros((3, 4, *shape), dtype)
-        for image in range(3):
-            array = figures[f"image{image}_{name}"]
-            rows[image, : len(array)] = array
-        return rows
+    def padded(name, dtype=np.float64):
+        arrays = [figures[f"image{image}_{name}"] for image in range(3)]
+        return baselines.padded(arrays, 4, dtype)
 
-    mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
-    pixels = np.stack([figures[f"image{i}_pixels"] for i in range(3)]).astype(np.float32)
-    keypoints = stacked("keypoints", 17, 3)
-    keypoints[..., :2] *= 4
     batch = {
-        "image": ((pixels / np.float32(255) - mean) / std).astype(dtype),
-        "keypoints": keypoints,  # frame pixels
-        "corners": 4 * stacked("bbox_corners", 4, 2),
-        "area": stacked("area"),
+        "image": baselines.normalized(
+            np.stack([figures[f"image{i}_pixels"] for i in range(3)]), np.float64
+        ),
+        # Frame pixels; the figures are map pixels.
+        "keypoints": padded("keypoints") * np.array([4, 4, 1]),
+        "corners": padded("bbox_corners") * 4,
+        "area": padded("area"),
         "valid_mask": np.stack([figures[f"image{i}_valid_mask"] for i in range(3)]),
     }
-    return batch, stacked("jitter_xy", 2).astype(np.int32)
-
-
-def loss_program(train, dtype):
-    """A function of params and batch statistics: the sum, and (losses, new statistics)."""
-    batch, jitter = training_batch(dtype)
-    statistics = BatchNormConfig(unbiased_running_variance=True)
-    compute = Compute(dtype=dtype, train=train, batch_norm=statistics)
-    run = functools.partial(CID().jittered_losses, batch=batch, jitter=jitter)
-    bound = nn.apply(lambda net: run(net), CID().network(compute), mutable=["batch_stats"])
-
-    def loss(params, batch_stats):
-        losses, new = bound({"params": params, "batch_stats": batch_stats})
-        return sum(losses.values()), (losses, new["batch_stats"])
-
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    return CID().jittered_losses(net, batch, padded("jitter_xy", np.int32))
 
 
 def values(losses):
     return [float(losses[name]) for name in ("heatmap", "instance", "contrastive")]
 
 
-def assert_same_arrays(tree, figures, prefix, tolerance):
-    """Those of the figures that begin so, up to a part of their largest entry."""
-    leaves = {
-        CID().state_dict_entry(tuple(key.key for key in path), leaf.shape): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
-    }
-    ours = {entry.names[0]: entry.to_torch(leaf)[0] for entry, leaf in leaves.items()}
-    errors = {
-        key: np.abs(ours[key.removeprefix(prefix)] - figures[key]).max()
-        / np.abs(figures[key]).max()
-        for key in figures
-        if key.startswith(prefix)
-    }
-    assert errors and max(errors.values()) < tolerance, errors
-
-
 def test_losses_and_gradients_are_the_references():
     """With the statistics held: the random network amplifies rounding less."""
     figures = golden(f"{FOLDER}/train_coco.npz")
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        weights = jax.tree.map(lambda x: jnp.asarray(x, np.float64), variables())
-        answer = loss_program(False, np.float64)(weights["params"], weights["batch_stats"])
-        (_, (losses, _)), gradients = jax.device_get(answer)
+        weights = baselines.double(variables())
+        program = baselines.loss_program(CID(), training_losses, train=False)
+        (_, (losses, _)), gradients = program(weights["params"], weights["batch_stats"])
+        norm = float(optax.tree.norm(gradients))
+        baselines.assert_same_arrays(
+            CID(), {"params": gradients}, figures, "frozen_f64_step0_grad:"
+        )
     np.testing.assert_allclose(values(losses), figures["frozen_f64_step0_losses"], rtol=1e-6)
-    assert_same_arrays({"params": gradients}, figures, "frozen_f64_step0_grad:", 1e-5)
-    norm = optax.tree.norm(gradients)
     np.testing.assert_allclose(norm, figures["frozen_f64_step0_grad_norm"], rtol=1e-6)
 
 
@@ -265,17 +231,11 @@ def test_losses_and_gradients_are_the_references():
 def test_three_steps_are_the_references():
     figures = golden(f"{FOLDER}/train_coco.npz")
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        weights = jax.tree.map(lambda x: jnp.asarray(x, np.float64), variables())
-        params, batch_stats = weights["params"], weights["batch_stats"]
-        program, optimizer = loss_program(True, np.float64), optax.adam(1e-3)
-        state = optimizer.init(params)
-        for step in range(3):
-            (_, (losses, batch_stats)), gradients = program(params, batch_stats)
+        program = baselines.loss_program(CID(), training_losses, train=True)
+        steps = list(baselines.adam_steps(program, baselines.double(variables())))
+        for step, (losses, _, _) in enumerate(steps):
             expected = figures[f"train_f64_step{step}_losses"]
             np.testing.assert_allclose(values(losses), expected, rtol=1e-6)
-            if step == 0:
-                assert_same_arrays({"params": gradients}, figures, "train_f64_step0_grad:", 1e-5)
-            updates, state = optimizer.update(gradients, state)
-            params = optax.apply_updates(params, updates)
-        after = {"params": params, "batch_stats": batch_stats}
-        assert_same_arrays(after, figures, "f64_after3:", 1e-5)
+        first, last = {"params": steps[0][1]}, steps[-1][2]
+        baselines.assert_same_arrays(CID(), first, figures, "train_f64_step0_grad:")
+        baselines.assert_same_arrays(CID(), last, figures, "f64_after3:")
