@@ -8,17 +8,20 @@ channels, N people of an image, K keypoints, D channels that heatmaps of single 
 
 from __future__ import annotations
 
+import functools
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from pinet_jax.networks import initializers
 from pinet_jax.networks.backbones import Backbone
-from pinet_jax.networks.layers import Compute, at_least_float32, convolve, multiply, relu
+from pinet_jax.networks.layers import Compute, at_least_float32, multiply, relu
+from pinet_jax.networks.materialization import materialized
 from pinet_jax.networks.sampling import take_positions
 
 _COORDINATE_SCALE = 32.0  # map positions; distances to a person's centre are divided by it
@@ -78,7 +81,7 @@ class InstanceDecoupling(nn.Module):
         self.channel_gate = nn.Dense(self.channels, name="c_attn.atn", **_layer)
         self.likeness = nn.Dense(self.channels, name="s_attn.atn", **_layer)
         self.spatial_gate = nn.Conv(
-            1, (5, 5), padding=2, conv_general_dilated=convolve, name="s_attn.conv", **_layer
+            1, (5, 5), conv_general_dilated=_tap_by_tap, name="s_attn.conv", **_layer
         )
         self.fuse = _pointwise(self.channels, name="fuse_attn")
         self.heatmap = _heatmap_head(self.num_keypoints, name="heatmap_conv")
@@ -118,6 +121,31 @@ class InstanceDecoupling(nn.Module):
         maps = jnp.concatenate([like[..., None], way], axis=-1)  # [B, N, h, w, 3]
         gate = nn.sigmoid(self.spatial_gate(maps.reshape(b * n, h, w, 3)))
         return gate.reshape(b, n, h, w, 1)
+
+
+def _tap_by_tap(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    """A convolution of few channels as a sum of shifted maps: one fused loop, which a CPU likes.
+
+    Args:
+        x: [B, h, w, C]; zero outside.
+        kernel: [n, n, C, 1], n odd.
+        *args: of `lax.conv_general_dilated`, as all others without a meaning here.
+        **options: likewise.
+
+    Returns:
+        [B, h, w, 1].
+    """
+    del args, options
+    _, h, w, _ = x.shape
+    size, _, channels, _ = kernel.shape
+    reach = size // 2
+    wide = jnp.pad(jnp.moveaxis(x, -1, 0), ((0, 0), (0, 0), (reach, reach), (reach, reach)))
+    wide = materialized(wide)  # [C, B, h + n - 1, w + n - 1]
+    taps = [
+        wide[c, :, i : i + h, j : j + w] * kernel[i, j, c, 0]
+        for i, j, c in np.ndindex(size, size, channels)
+    ]
+    return materialized(functools.reduce(jnp.add, taps))[..., None]
 
 
 class CIDNetwork(nn.Module):
