@@ -1,10 +1,10 @@
 """SPM*, PINet's baseline: one part of all keypoints, no refinement, no fusion.
 
-It is the released PINet code with other values, not the SPM of Nie et al. (ICCV 2019), from which it
-has the idea alone: every keypoint by an offset from the person's centre. Offsets are trained in
-windows of 4 x 4 positions and centres are Gaussians of sigma 2, as the released configs have it; the
-code's own defaults are 8 x 8 and 4 (`--model.offset-radius 4 --model.part-sigma 4`). Which of them
-the paper's row was trained with is not known.
+It is the released PINet code with other values, not the SPM of Nie et al. (ICCV 2019), from which
+it has the idea alone: every keypoint by an offset from the person's centre. Offsets are trained in
+windows of 4 x 4 positions and centres are Gaussians of sigma 2, as the released configs have it;
+the code's own defaults are 8 x 8 and 4 (`--model.offset-radius 4 --model.part-sigma 4`). Which of
+them the paper's row was trained with is not known.
 
 Pose fusion is `--inference.fusion True`. A training image of 512 x 512 pixels costs about
 0.25 TFLOP; the authors trained on two GPUs.
