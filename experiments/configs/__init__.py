@@ -1,4 +1,4 @@
-"""One short file per experiment, each with a `get_config()`."""
+"""Experiments by name: a file with a `get_config()` each, and the rows of published tables."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
+from experiments.configs import cid, paper_rows, spm
 from experiments.configs.base import ExperimentConfig
 from pinet_jax.errors import UsageError
 
+ROWS = paper_rows.ROWS | cid.ROWS | spm.ROWS
+
+_NO_EXPERIMENTS = ("base", "cid", "field_types", "paper_rows", "spm")
+
 
 def load_config(name: str) -> ExperimentConfig:
-    """The config of a name, such as "ochuman", or of your own Python file.
+    """The experiment of a name, such as "ochuman" or "ochuman_spm", or of your own Python file.
 
     Raises:
-        UsageError: there is no such config.
+        UsageError: there is no such experiment.
     """
+    if name in ROWS:
+        return ROWS[name].experiment()
     path = Path(name)
     if path.suffix == ".py":
         if not path.is_file():
@@ -38,5 +45,5 @@ def load_config(name: str) -> ExperimentConfig:
 
 def available_configs() -> list[str]:
     """The names that `load_config` knows."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return [name for name in names if name not in ("base", "flags")]
+    files = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted([*(name for name in files if name not in _NO_EXPERIMENTS), *ROWS])

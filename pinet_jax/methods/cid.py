@@ -176,13 +176,12 @@ class CID(BottomUp):
         swap = np.asarray(self.skeleton.mirror_permutation)
         count = len(yx)
         yx = jnp.concatenate([yx] * (len(features) // count))
-        vectors, narrowed = take_positions(features, yx), net.gfd.narrowed(features)
-        decouple, variables = net.gfd.unbind()  # a loop may call no bound module
+        vectors, own_logits = take_positions(features, yx), net.decoupler(features)
 
         # One candidate of every frame at a time: the maps of all would fill the memory.
         def one(candidate: tuple[jax.Array, jax.Array]) -> jax.Array:
             vector, yx = (x[:, None] for x in candidate)
-            heatmaps = probability(decouple.apply(variables, narrowed, vector, yx)[:, 0])
+            heatmaps = probability(own_logits(vector, yx)[:, 0])
             unswapped = heatmaps.at[count:].set(heatmaps[count:, ..., swap])
             mean = _mean_of_passes(unswapped, count)
             return read_keypoints(smoothed(mean, inference.smoothing))
@@ -199,7 +198,7 @@ class CID(BottomUp):
         return entry
 
     def modules(self, shape: tuple[int, int]) -> dict[str, CountedModule]:
-        """Decoupling is that of as many people as a frame has candidates."""
+        """Backbone, everybody's maps, and the decoupling of as many people as are decoded."""
         height, width = (side // STRIDE for side in shape)
         image = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
         features = jax.ShapeDtypeStruct((1, height, width, self.backbone.features), jnp.float32)
@@ -209,7 +208,12 @@ class CID(BottomUp):
             "keypoints and centers": CountedModule(
                 ("iia",), lambda net, x: net.iia(x), (features,)
             ),
-            "decoupling": CountedModule(("gfd",), CIDNetwork.decouple, (features, yx)),
+            "decoupling": CountedModule(
+                ("gfd",),
+                CIDNetwork.decouple,
+                (features, yx),
+                f"Decoupling: of {decoding.PEAKS_PER_PART} people, as many as inference decodes.",
+            ),
         }
 
 
@@ -244,13 +248,12 @@ def _instance_loss(
         vectors: [B, P, C], the features at the people's positions.
         people: of the batch.
     """
-    narrowed = net.gfd.narrowed(features)
-    decouple, variables = net.gfd.unbind()  # a loop may call no bound module
+    own_logits = net.decoupler(features)
     heatmaps = jax.vmap(partial(instance_targets.own_heatmaps, size=features.shape[1]))
 
     @partial(jax.checkpoint, prevent_cse=False)
     def sums(vector: jax.Array, person: _People) -> FocalSums:
-        logits = decouple.apply(variables, narrowed, vector[:, None], person.yx[:, None])[:, 0]
+        logits = own_logits(vector[:, None], person.yx[:, None])[:, 0]
         counts = person.mask[:, None] & (person.keypoints[..., 2] > 0)
         mask = counts[:, None, None].astype(logits.dtype)
         return focal_sums(probability(logits), heatmaps(person.keypoints, person.radius), mask)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +27,9 @@ from pinet_jax.networks.sampling import take_positions
 _COORDINATE_SCALE = 32.0  # map positions; distances to a person's centre are divided by it
 _LEAST = 1e-4  # probability
 
-_layer = {"kernel_init": initializers.normal(0.001), "bias_init": initializers.zeros}
-_pointwise = partial(nn.Conv, kernel_size=(1, 1), conv_general_dilated=multiply, **_layer)
-# Keypoints are rare: all maps begin at a probability of 0.01.
-_heatmap_head = partial(_pointwise, bias_init=initializers.constant(-math.log(99)))
+_kernel = initializers.normal(0.001)
+# Keypoints are rare: all heatmaps begin at a probability of 0.01.
+_rare = initializers.constant(-math.log(99))
 
 
 class Outputs(NamedTuple):
@@ -58,7 +57,7 @@ class KeypointsAndCenters(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         """[B, h, w, C] -> logits [B, h, w, K + 1]."""
-        return _heatmap_head(self.num_keypoints + 1, name="keypoint_center_conv")(features)
+        return _pointwise(self.num_keypoints + 1, "keypoint_center_conv", _rare)(features)
 
 
 class InstanceDecoupling(nn.Module):
@@ -77,14 +76,19 @@ class InstanceDecoupling(nn.Module):
 
     def setup(self) -> None:
         """Names the layers as the released code does."""
-        self.narrow = _pointwise(self.channels, name="conv_down")
-        self.channel_gate = nn.Dense(self.channels, name="c_attn.atn", **_layer)
-        self.likeness = nn.Dense(self.channels, name="s_attn.atn", **_layer)
+        self.narrow = _pointwise(self.channels, "conv_down")
+        self.channel_gate = _linear(self.channels, "c_attn.atn")
+        self.likeness = _linear(self.channels, "s_attn.atn")
         self.spatial_gate = nn.Conv(
-            1, (5, 5), conv_general_dilated=_tap_by_tap, name="s_attn.conv", **_layer
+            1,
+            (5, 5),
+            conv_general_dilated=_tap_by_tap,
+            kernel_init=_kernel,
+            bias_init=initializers.zeros,
+            name="s_attn.conv",
         )
-        self.fuse = _pointwise(self.channels, name="fuse_attn")
-        self.heatmap = _heatmap_head(self.num_keypoints, name="heatmap_conv")
+        self.fuse = _pointwise(self.channels, "fuse_attn")
+        self.heatmap = _pointwise(self.num_keypoints, "heatmap_conv", _rare)
 
     def narrowed(self, features: jax.Array) -> jax.Array:
         """The features that people's own are made of: [B, h, w, C] -> [B, h, w, D]."""
@@ -121,6 +125,23 @@ class InstanceDecoupling(nn.Module):
         maps = jnp.concatenate([like[..., None], way], axis=-1)  # [B, N, h, w, 3]
         gate = nn.sigmoid(self.spatial_gate(maps.reshape(b * n, h, w, 3)))
         return gate.reshape(b, n, h, w, 1)
+
+
+def _pointwise(
+    channels: int, name: str, bias: initializers.Initializer = initializers.zeros
+) -> nn.Conv:
+    return nn.Conv(
+        channels,
+        (1, 1),
+        conv_general_dilated=multiply,
+        kernel_init=_kernel,
+        bias_init=bias,
+        name=name,
+    )
+
+
+def _linear(channels: int, name: str) -> nn.Dense:
+    return nn.Dense(channels, kernel_init=_kernel, bias_init=initializers.zeros, name=name)
 
 
 def _tap_by_tap(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
@@ -183,3 +204,21 @@ class CIDNetwork(nn.Module):
             [B, N, h, w, K].
         """
         return self.gfd(self.gfd.narrowed(features), take_positions(features, yx), yx)
+
+    def decoupler(self, features: jax.Array) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """`decouple` as a function that loops may call; they may call no bound module.
+
+        Args:
+            features: [B, h, w, C].
+
+        Returns:
+            A function of people's vectors [B, N, C], the features at their centres, and of the
+            centres [B, N, 2].
+        """
+        narrowed = self.gfd.narrowed(features)
+        module, variables = self.gfd.unbind()
+
+        def logits(vectors: jax.Array, yx: jax.Array) -> jax.Array:
+            return cast(jax.Array, module.apply(variables, narrowed, vectors, yx))
+
+        return logits
