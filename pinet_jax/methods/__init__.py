@@ -10,11 +10,12 @@ from typing import Any
 from pinet_jax.config_json import from_json, to_json
 from pinet_jax.errors import InputError
 from pinet_jax.methods.base import InferenceConfig, Method
+from pinet_jax.methods.cid import CID
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet
 
 # The first is meant where a file names none.
-METHODS: tuple[type[Method], ...] = (PINet, SimpleBaseline, TopDownHRNet)
+METHODS: tuple[type[Method], ...] = (PINet, SimpleBaseline, TopDownHRNet, CID)
 
 
 def config_to_json(method: Method, inference: InferenceConfig) -> dict[str, Any]:
