@@ -21,7 +21,7 @@ import functools
 import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator
-from typing import Protocol, TypedDict, cast
+from typing import NotRequired, Protocol, TypedDict, cast
 
 import cv2
 import jax
@@ -52,7 +52,8 @@ class Batch(TypedDict):
     image: np.ndarray  # uint8 [B, S, S, 3], RGB
     keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
-    corners: np.ndarray  # float32 [B, P, 4, 2] of boxes, input pixels; see `warp_corners`
+    # float32 [B, P, 4, 2] of boxes, input pixels; see `warp_corners`. Not of persons' crops.
+    corners: NotRequired[np.ndarray]
     valid_mask: np.ndarray  # uint8 [B, R, R]
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]

@@ -90,20 +90,19 @@ def write_pack(
         _labels(found.people[image["id"]], skeleton.num_keypoints, factor)
         for image, (_, factor) in zip(found.images, encoded, strict=True)
     ]
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         name: np.round(np.stack(column) * _STEPS).astype(np.int32)
         for name, column in zip(_LABELS, zip(*labels, strict=True), strict=True)
     }
     blobs = [blob for blob, _ in encoded]
+    arrays |= {
+        "webp": np.frombuffer(b"".join(blobs), np.uint8),
+        "ends": np.cumsum([len(blob) for blob in blobs]),
+        "ids": np.array([image["id"] for image in found.images], np.int64),
+        "keypoint_names": np.array(skeleton.keypoints),
+    }
     with replaced_whole(path) as unfinished, open(unfinished, "wb") as file:
-        np.savez_compressed(
-            file,
-            webp=np.frombuffer(b"".join(blobs), np.uint8),
-            ends=np.cumsum([len(blob) for blob in blobs]),
-            ids=np.array([image["id"] for image in found.images], np.int64),
-            keypoint_names=np.array(skeleton.keypoints),
-            **arrays,
-        )
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     return len(blobs)
 
 
@@ -167,7 +166,5 @@ def read_pack(path: Path, skeleton: Skeleton) -> Pack:
     images = np.zeros((len(decoded), side, side, 3), np.uint8)
     for square, image in zip(images, decoded, strict=True):
         square[: image.shape[0], : image.shape[1]] = image
-    keypoints, boxes, ignored = (
-        (arrays[name] / _STEPS).astype(np.float32) for name in _LABELS
-    )
+    keypoints, boxes, ignored = ((arrays[name] / _STEPS).astype(np.float32) for name in _LABELS)
     return Pack(images, sizes, keypoints, boxes, ignored, arrays["ids"])

@@ -58,7 +58,9 @@ class PackedConfig:
             UsageError: with the field's name and value.
         """
         if self.weights and len(self.weights) != len(self.packs):
-            raise UsageError(f"weights {self.weights}: give one for each of {len(self.packs)} packs")
+            raise UsageError(
+                f"weights {self.weights}: give one for each of {len(self.packs)} packs"
+            )
         if len(self.partial) > len(self.packs):
             raise UsageError(f"partial {self.partial}: give at most {len(self.packs)}, one a pack")
         if any(weight <= 0 for weight in (*self.weights, self.crowds_weight)):

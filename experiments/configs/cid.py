@@ -17,18 +17,21 @@ from __future__ import annotations
 
 import dataclasses
 
+from data_pipelines.config import DataConfig
 from experiments.configs import coco, crowdpose, ochuman
 from experiments.configs.base import ExperimentConfig, PaperResult
 from experiments.configs.paper_rows import Change, Row
 from pinet_jax.methods.cid import CID, CIDInference
 from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks.hrnet import HRNetConfig
 
 
 def _cid(oks_threshold: float = 0.8) -> Change:
     """CID in PINet's place, on every image that has a labelled keypoint."""
 
     def change(config: ExperimentConfig) -> ExperimentConfig:
-        assert isinstance(config.model, PINet)
+        assert isinstance(config.model, PINet) and isinstance(config.data, DataConfig)
+        assert isinstance(config.model.backbone, HRNetConfig)
         area = config.model.min_part_area
         return dataclasses.replace(
             config,

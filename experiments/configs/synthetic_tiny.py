@@ -1,6 +1,6 @@
 """Synthetic crowds and a small network: a whole training on a laptop's CPU, without any download.
 
-    pinet-jax train --config synthetic_tiny --workdir runs/synthetic_tiny
+pinet-jax train --config synthetic_tiny --workdir runs/synthetic_tiny
 """
 
 import dataclasses

@@ -6,8 +6,8 @@ ignored regions (padded).
 
 from __future__ import annotations
 
+import functools
 import itertools
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,7 +19,7 @@ from data_pipelines.device_augmentation import DeviceAugmentationConfig, Photogr
 from data_pipelines.packs import MAX_PEOPLE, MAX_REGIONS, Pack, read_pack
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from data_pipelines.synthetic_crowds.crowds import crowds
-from experiments.configs.base import ExperimentConfig, PackedConfig
+from experiments.configs.base import ExperimentConfig
 from experiments.testing.image_sets import EvaluationSet, SetSource
 from experiments.training.data import Batches
 from pinet_jax.errors import UsageError
@@ -61,7 +61,7 @@ class PackedData:
         photos, cumulative = jax.device_put((self._photos, self._cumulative), everywhere)
         key = jax.random.key(self._config.training.seed)
         draw = jax.jit(
-            partial(
+            functools.partial(
                 draw_batch,
                 batch_size=self._config.training.batch_size,
                 augmentation=self._packed.augmentation,
@@ -135,16 +135,16 @@ def stack_packs(packs: list[Pack], partial_labels: tuple[bool, ...]) -> Photogra
         return np.pad(images, ((0, 0), (0, rest), (0, rest), (0, 0)))
 
     flags = [*partial_labels, *[False] * (len(packs) - len(partial_labels))]
-    return Photograph(
-        image=np.concatenate([squares(pack.images) for pack in packs]),
-        size=np.concatenate([pack.sizes for pack in packs]),
-        keypoints=np.concatenate([pack.keypoints for pack in packs]),
-        boxes=np.concatenate([pack.boxes for pack in packs]),
-        ignored=np.concatenate([pack.ignored for pack in packs]),
-        partial=np.concatenate(
-            [np.full(len(pack.ids), flag) for pack, flag in zip(packs, flags, strict=True)]
-        ),
-    )
+    partial = [np.full(len(p.ids), flag) for p, flag in zip(packs, flags, strict=True)]
+    fields = {
+        "image": [squares(pack.images) for pack in packs],
+        "size": [pack.sizes for pack in packs],
+        "keypoints": [pack.keypoints for pack in packs],
+        "boxes": [pack.boxes for pack in packs],
+        "ignored": [pack.ignored for pack in packs],
+        "partial": partial,
+    }
+    return Photograph(**{name: jnp.concatenate(arrays) for name, arrays in fields.items()})
 
 
 def cumulative_weights(counts: list[int], weights: tuple[float, ...]) -> np.ndarray:
@@ -156,7 +156,7 @@ def cumulative_weights(counts: list[int], weights: tuple[float, ...]) -> np.ndar
 def render_pack(count: int, size: int, skeleton: Skeleton) -> Pack:
     """Rendered crowds as a pack; people hidden almost wholly have no labels."""
     at_once = min(count, 4 if jax.default_backend() == "cpu" else 256)
-    render = jax.jit(partial(crowds, config=CrowdConfig(size=size), skeleton=skeleton))
+    render = jax.jit(functools.partial(crowds, config=CrowdConfig(size=size), skeleton=skeleton))
     parts = []
     for start in range(0, count, at_once):
         made = render(jax.random.key(_CROWD_SEED), jnp.arange(start, start + at_once))

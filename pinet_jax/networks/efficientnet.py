@@ -95,7 +95,8 @@ class EfficientNetLiteConfig:
         shift = (255 * np.array(IMAGENET_MEAN, np.float32) - 127) / 128
         stem = np.asarray(state[_STEM], np.float32)  # [out, in, h, w]
         adapted = {
-            name: np.asarray(array, np.float32) + np.float32(_PUBLISHED_EPSILON - BATCH_NORM_EPSILON)
+            name: np.asarray(array, np.float32)
+            + np.float32(_PUBLISHED_EPSILON - BATCH_NORM_EPSILON)
             if name.endswith("running_var")
             else array
             for name, array in state.items()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
+from pinet_jax.networks.imagenet import PublishedAsIs
 from pinet_jax.networks.layers import (
     Compute,
     Layers,
@@ -25,7 +25,7 @@ from pinet_jax.networks.layers import (
 
 
 @dataclasses.dataclass(frozen=True)
-class HRNetConfig:
+class HRNetConfig(PublishedAsIs):
     """Widths and depths of the backbone; by default HRNet-W32."""
 
     stem_width: int = 64  # channels of the two convolutions at 1/2 and 1/4
@@ -57,15 +57,6 @@ class HRNetConfig:
         last = f"stage{len(self.modules) + 1}.{self.modules[-1] - 1}"
         rows = range(1, len(self.branch_widths))
         return (*extras, *(f"{last}.fuse_layers.{i}." for i in rows))
-
-    @property
-    def imagenet_lacks(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
-
-    def adapt_imagenet(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The published arrays as they are."""
-        return state
 
     def module(self, compute: Compute) -> nn.Module:
         """The network."""

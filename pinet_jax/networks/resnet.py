@@ -10,11 +10,12 @@ import dataclasses
 import jax
 from flax import linen as nn
 
+from pinet_jax.networks.imagenet import PublishedAsIs
 from pinet_jax.networks.layers import Compute, Layers, make_layers, relu
 
 
 @dataclasses.dataclass(frozen=True)
-class ResNetConfig:
+class ResNetConfig(PublishedAsIs):
     """Widths and depths of the backbone; by default ResNet-50."""
 
     base_width: int = 64  # of the stem and of layer1's waist; every later layer has twice as many

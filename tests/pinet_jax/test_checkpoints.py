@@ -18,8 +18,8 @@ from pinet_jax.methods import config_from_json, config_to_json
 from pinet_jax.methods.base import abstract_variables, init_variables
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.networks import graphs
-from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.networks.efficientnet import LITE2
+from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.pretrained import PHOTOGRAPHS
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.tiny import MICRO

@@ -15,7 +15,7 @@ from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.efficientnet import LITE0, LITE2, EfficientNetLite, EfficientNetLiteConfig
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.layers import Compute, make_layers
-from pinet_jax.training import OptimizerConfig, TrainingConfig, Training
+from pinet_jax.training import OptimizerConfig, Training, TrainingConfig
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
@@ -138,9 +138,7 @@ def test_folding_and_rematerialisation_change_nothing(published):
     variables = replace_backbone(init_variables(method), published, method)
     images = jnp.asarray(np.random.default_rng(2).normal(size=(2, 64, 64, 3)), jnp.float32)
     plain = jax.jit(method.network(Compute()).apply)(variables, images)
-    folded = jax.jit(method.network(Compute(folded=True)).apply)(
-        fold_batch_norm(variables), images
-    )
+    folded = jax.jit(method.network(Compute(folded=True)).apply)(fold_batch_norm(variables), images)
     remat = jax.jit(method.network(Compute(remat=True)).apply)(variables, images)
     assert plain.features.shape == (2, 16, 16, TINY.features)
     scale = np.abs(plain.features).max()
