@@ -58,9 +58,7 @@ class PackedConfig:
             UsageError: with the field's name and value.
         """
         if self.weights and len(self.weights) != len(self.packs):
-            raise UsageError(
-                f"weights {self.weights}: give one for each of {len(self.packs)} packs"
-            )
+            raise UsageError(f"weights {self.weights}: give {len(self.packs)}, one for each pack")
         if len(self.partial) > len(self.packs):
             raise UsageError(f"partial {self.partial}: give at most {len(self.packs)}, one a pack")
         if any(weight <= 0 for weight in (*self.weights, self.crowds_weight)):

@@ -41,8 +41,8 @@ def choose_network(checkpoint: Path | None, config: str | None) -> ChosenNetwork
         return ChosenNetwork(checkpoint, None, "not stated; name its --config")
     if checkpoint is None:
         print(
-            "no --checkpoint: this is the small network that comes with the package, trained on a few "
-            "thousand photographs; larger ones: `convert` released weights, or `train`"
+            "no --checkpoint: this is the small network that comes with the package, trained on a "
+            "few thousand photographs; for a larger one `convert` released weights, or `train`"
         )
         checkpoint = PHOTOGRAPHS
     known = experiment or load_config("photographs")

@@ -73,8 +73,8 @@ class PINetInference(BottomUpInference):
     # Of the scores at other scales than 1. The released code names it without a value; 0.9 is its
     # sister project's for COCO, 0.8 for CrowdPose.
     scale_decrease: float = 0.9
-    # Scores are multiplied by this power of the pose's area, in tenths of the frame's: among equally
-    # sure poses of photographs, large ones are more exact. The paper has no such rule: 0.
+    # Scores are multiplied by this power of the pose's area, in tenths of the frame's: among
+    # equally sure poses of photographs, large ones are more exact. The paper has no such rule: 0.
     area_exponent: float = 0.0
 
 

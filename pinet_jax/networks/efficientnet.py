@@ -94,11 +94,9 @@ class EfficientNetLiteConfig:
         scale = 255 * np.array(IMAGENET_STD, np.float32) / 128  # [3]
         shift = (255 * np.array(IMAGENET_MEAN, np.float32) - 127) / 128
         stem = np.asarray(state[_STEM], np.float32)  # [out, in, h, w]
+        rest = np.float32(_PUBLISHED_EPSILON - BATCH_NORM_EPSILON)
         adapted = {
-            name: np.asarray(array, np.float32)
-            + np.float32(_PUBLISHED_EPSILON - BATCH_NORM_EPSILON)
-            if name.endswith("running_var")
-            else array
+            name: array + rest if name.endswith("running_var") else array
             for name, array in state.items()
         }
         adapted[_STEM] = stem * scale[None, :, None, None]
