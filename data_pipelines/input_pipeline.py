@@ -10,7 +10,7 @@ each batch: the shares of all processes, one after another, are the batch.
 A thread makes one whole batch at a time, in the batch's own memory.
 
 Legend for shapes: N records, B images of a batch, P people (padded), K keypoints, S the side of
-the input, R = S / 4 that of the maps.
+the input, R = S / 4 that of the valid masks.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from data_pipelines.augmentation import (
 from data_pipelines.config import DataConfig
 from data_pipelines.records import Index, Record, image_pixels, valid_pixels
 from pinet_jax.errors import InputError
+from pinet_jax.frames import STRIDE
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.threads import work_ahead
 
-STRIDE = 4  # input pixels a map pixel
 _ORDER_STREAM = 0  # tells these random numbers from the augmentation's
 
 
@@ -49,9 +49,10 @@ class Batch(TypedDict):
     """A process's share of a batch, on the host."""
 
     image: np.ndarray  # uint8 [B, S, S, 3], RGB
-    keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), map pixels; padded rows all 0
+    keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
     valid_mask: np.ndarray  # uint8 [B, R, R]
+    mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
 
 
@@ -222,6 +223,7 @@ class _BatchMaker:
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
             valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
+            mirrored=np.zeros(rows, bool),
             image_id=np.zeros(rows, np.int64),
         )
         for row, (epoch, record) in enumerate(zip(epochs, records, strict=True)):
@@ -247,9 +249,10 @@ class _BatchMaker:
             augmentation,
             height,
             width,
-            size // STRIDE,
+            size,
             self._records.skeleton.mirror_permutation,
         )
+        batch["mirrored"][row] = augmentation.mirrored
         batch["area"][row, :people] = warp_area(record["area"], augmentation, height, width, size)
         batch["image_id"][row] = record["image_id"]
 

@@ -28,6 +28,7 @@ from experiments.training.loop import Stopped, train
 from experiments.training.process import prepare_process
 from pinet_jax.errors import UsageError
 from pinet_jax.inference import default_batch_size
+from pinet_jax.methods.pinet import PINet, PINetInference
 
 _TEST_OPTIONS = ScoreOptions(crowding_bins=(0.0, 0.2, 0.4, 0.6, 1.0), resamples=0)
 
@@ -91,13 +92,15 @@ def _small(
     base: ExperimentConfig, row: ExperimentConfig, epochs: float, seed: int
 ) -> ExperimentConfig:
     """The base with the row's partition, refinement and fusion."""
+    assert isinstance(base.model, PINet) and isinstance(row.model, PINet)
+    assert isinstance(row.inference, PINetInference)
     refinement = row.model.refinement
     if refinement is not None and base.model.refinement is not None:
         refinement = dataclasses.replace(refinement, blocks=base.model.refinement.blocks)
     return dataclasses.replace(
         base,
         model=dataclasses.replace(base.model, partition=row.model.partition, refinement=refinement),
-        inference=dataclasses.replace(base.inference, fusion=row.inference.fusion),
+        inference=dataclasses.replace(base.inference, fusion=row.inference.fusion),  # type: ignore[call-arg]
         training=dataclasses.replace(base.training, epochs=epochs, seed=seed),
         loop=dataclasses.replace(base.loop, evaluate_every=0),
     )
@@ -126,6 +129,7 @@ def _run(
 
 def _network_name(experiment: ExperimentConfig) -> str:
     """What distinguishes the trained network from the other rows'."""
+    assert isinstance(experiment.model, PINet)
     refinement = experiment.model.refinement
     graph = "unrefined" if refinement is None else refinement.graph.__name__  # type: ignore[attr-defined]
     return f"{experiment.model.partition}_{graph}"

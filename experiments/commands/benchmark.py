@@ -9,6 +9,8 @@ import jax
 
 from experiments.benchmarks.inference import FUSION_BATCH, measure_fusion, measure_inference
 from experiments.configs import load_config
+from pinet_jax.errors import UsageError
+from pinet_jax.methods.pinet import PINet
 
 
 def main(
@@ -31,14 +33,14 @@ def main(
         records: a folder that `prepare coco` wrote; times the input pipeline of its train split
             on one core, too.
     """
-    experiment = load_config(config)
+    method = load_config(config).model
+    if not isinstance(method, PINet):
+        raise UsageError(f"--config {config}: only PINet's parts are timed")
     print(f"{jax.devices()[0].device_kind} on {platform.node() or 'this machine'}, {config}")
     print(f"{'':<48}{'median':>10}{'best':>10}")
-    for name, seconds in measure_inference(
-        experiment.model, size=size, batch=batch, rounds=rounds
-    ).items():
+    for name, seconds in measure_inference(method, size=size, batch=batch, rounds=rounds).items():
         print(f"{name:<48}{1e3 * seconds.median:>7.1f} ms{1e3 * seconds.best:>7.1f} ms")
-    seconds = measure_fusion(experiment.model)
+    seconds = measure_fusion(method)
     name = f"fusion of 90 candidates, per image of {FUSION_BATCH}"
     print(f"{name:<48}{1e3 * seconds.median:>7.2f} ms{1e3 * seconds.best:>7.2f} ms")
     if records is not None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from experiments.configs import load_config
 from experiments.configs.paper_rows import SIZES
-from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.complexity import Complexity, count_complexity
-from pinet_jax.decoding import PEAKS_PER_PART
 from pinet_jax.errors import UsageError
+from pinet_jax.runtime import use_user_cache
 
 
 def main(*, config: str, size: tuple[int, ...] = (512,)) -> None:
@@ -29,15 +28,15 @@ def main(*, config: str, size: tuple[int, ...] = (512,)) -> None:
     shape = (size[0], size[-1])
     counts = count_complexity(network, shape)
     print(f"{config}: one image of {shape[0]} x {shape[1]}, without its mirror image\n")
-    print(table(counts, PEAKS_PER_PART * len(network.parts)))
+    print(table(counts, [module.note for module in network.modules(shape).values()]))
 
 
-def table(counts: Mapping[str, Complexity], poses: int) -> str:
+def table(counts: Mapping[str, Complexity], notes: Sequence[str] = ()) -> str:
     """The counts and the paper's, for a terminal.
 
     Args:
         counts: from `count_complexity`.
-        poses: that are refined.
+        notes: for the reader.
     """
     total = _sum(*counts.values())
     rows = dict(counts)
@@ -55,8 +54,7 @@ def table(counts: Mapping[str, Complexity], poses: int) -> str:
             f"among them {total.on_padding / 1e9:.2f} G with the zeros of the padding.",
             "Compiled: half of the operations that XLA counts, without those zeros, and with",
             f"{beside_layers / 1e9:.2f} G for upsampling, sums, ReLUs and reading of features.",
-            *[f"Refinement: of {poses} poses, as many as inference decodes."]
-            * ("refinement" in counts),
+            *filter(None, notes),
             "",
             "The paper's Table 3, at 512 x 512 (its PINet fits the network without refinement):",
             *(

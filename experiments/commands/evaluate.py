@@ -14,10 +14,11 @@ from experiments.testing.checkpoint_evaluation import CheckpointTest, evaluate_c
 from experiments.testing.chosen_network import choose_network, procedure_of
 from experiments.testing.image_sets import SetSource
 from experiments.testing.scoring import ScoreOptions, check_score_options
-from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import UsageError
 from pinet_jax.evaluation.dataset import Metric
-from pinet_jax.inference import InferenceConfig, default_batch_size
+from pinet_jax.inference import default_batch_size
+from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.runtime import use_user_cache
 
 
 def defaults(arguments: Sequence[str]) -> dict[str, Any]:

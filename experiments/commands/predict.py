@@ -14,9 +14,10 @@ from experiments.testing.chosen_network import choose_network, procedure_of
 from experiments.testing.picture_prediction import predict_tasks
 from experiments.testing.pictures import plan
 from pinet_jax.checkpoints import load_model
-from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError, UsageError
-from pinet_jax.inference import InferenceConfig, Predictor, default_batch_size
+from pinet_jax.inference import Predictor, default_batch_size
+from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.runtime import use_user_cache
 
 
 def defaults(arguments: Sequence[str]) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def main(
     if tasks:
         expected = None if network.experiment is None else network.experiment.model
         devices = jax.local_devices()[: len(tasks)]
-        model, variables = load_model(network.checkpoint, expected)
+        model, variables, _ = load_model(network.checkpoint, expected)
         predictor = Predictor(model, variables, inference, devices)
         failures += predict_tasks(
             tasks,

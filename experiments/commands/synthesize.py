@@ -7,8 +7,8 @@ from typing import Literal
 
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from data_pipelines.synthetic_crowds.rendering import Place, render_split
-from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import UsageError
+from pinet_jax.runtime import use_user_cache
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 
 

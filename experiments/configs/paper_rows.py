@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from experiments.configs import ochuman
 from experiments.configs.base import ExperimentConfig, PaperResult
-from pinet_jax.models import graphs
-from pinet_jax.models.config import RefinementConfig
+from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.networks import graphs
+from pinet_jax.networks.refinement import RefinementConfig
 
 Change = Callable[[ExperimentConfig], ExperimentConfig]
 
@@ -46,6 +47,7 @@ def _pinet(*, fusion: bool = True, **fields: Any) -> Change:
     """PINet with other fields: its partition (`center` is SPM), its refinement, or no fusion."""
 
     def change(config: ExperimentConfig) -> ExperimentConfig:
+        assert isinstance(config.model, PINet) and isinstance(config.inference, PINetInference)
         model = dataclasses.replace(config.model, **fields)
         inference = dataclasses.replace(config.inference, fusion=fusion)
         return dataclasses.replace(config, model=model, inference=inference)

@@ -18,7 +18,8 @@ from experiments.testing.split_prediction import Timing
 from pinet_jax.checkpoints import load_model
 from pinet_jax.evaluation.dataset import Metric, metric_of
 from pinet_jax.evaluation.result_files import Entry, write_results, write_submission
-from pinet_jax.inference import InferenceConfig, Predictor
+from pinet_jax.inference import Predictor
+from pinet_jax.methods.base import InferenceConfig
 
 _RULES = {"coco": "COCO's, annotated areas", "crowdpose": "CrowdPose's, 0.53 of the box as area"}
 
@@ -65,7 +66,9 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
         InputError: the checkpoint, the ground truth or a picture is at fault.
     """
     experiment = test.network.experiment
-    model, variables = load_model(test.network.checkpoint, experiment.model if experiment else None)
+    model, variables, _ = load_model(
+        test.network.checkpoint, experiment.model if experiment else None
+    )
     tested = test.source.open(model.skeleton)
     metric = test.metric or metric_of(model.skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.
@@ -102,9 +105,9 @@ def _source(
 ) -> Source:
     images, experiment = tested.images, test.network.experiment
     return Source(
-        title=f"PINet on {tested.name}",
+        title=f"{type(predictor.method).__name__} on {tested.name}",
         protocol=_protocol(test, tested, metric),
-        layer="fused" if test.inference.fusion else "result",
+        layer=predictor.method.stages[-1],
         read_image=lambda entry: images.read(images.ids.index(entry["id"])),
         stages=lambda image_ids: split_prediction.predict_stages(
             images, image_ids, predictor, batch_size=test.batch_size
@@ -135,13 +138,18 @@ def _protocol(test: CheckpointTest, tested: EvaluationSet, metric: Metric) -> di
         "trained on": test.network.trained_on,
         "tested on": f"{tested.name}, {len(tested.images.ids)} images",
         "ground-truth boxes": "none",
-        "input": f"short side {inference.input_size}",
-        "scales": ", ".join(f"{scale:g}" for scale in inference.scales),
-        "flip": "yes" if inference.flip else "no",
-        "pose refinement": "yes" if inference.refinement else "no",
-        "pose fusion": "yes" if inference.fusion else "no",
+        **{
+            field.name.replace("_", " "): _in_words(getattr(inference, field.name))
+            for field in dataclasses.fields(inference)
+        },
         "metric": _RULES[metric],
     }
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
 
 
 def _speed(timing: Timing, batch_size: int) -> dict[str, str]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
-from pinet_jax.inference import InferenceConfig
+from pinet_jax.checkpoints import load_config as stored_config
+from pinet_jax.methods.base import InferenceConfig
 from pinet_jax.pretrained import SYNTHETIC_TINY
 
 
@@ -55,9 +56,12 @@ def procedure_of(checkpoint: str | None, config: str | None) -> InferenceConfig:
 
     Args:
         checkpoint: as for `choose_network`.
-        config: of the experiment, whose procedure it is. Without it, a checkpoint is tested as the
-            paper's tables are, and the package's network as it was trained.
+        config: of the experiment, whose procedure it is. Without it, a checkpoint is tested as it
+            says itself, and the package's network as it was trained.
+
+    Raises:
+        InputError: there is no such config, or the checkpoint is none.
     """
-    if config is not None:
-        return load_config(config).inference
-    return load_config("synthetic_tiny").inference if checkpoint is None else InferenceConfig()
+    if config is not None or checkpoint is None:
+        return load_config(config or "synthetic_tiny").inference
+    return stored_config(checkpoint)[1]

@@ -15,7 +15,6 @@ from experiments.testing.pictures import Task, report
 from experiments.testing.predicting import (
     Batch,
     PosePredictor,
-    input_shape,
     make_batches,
     predict_batches,
 )
@@ -23,7 +22,7 @@ from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import pose_entries
 from pinet_jax.files import write_whole
 from pinet_jax.images import read_image
-from pinet_jax.inference import Poses
+from pinet_jax.poses import Poses
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import draw_poses
 
@@ -122,13 +121,13 @@ def _announce(
 ) -> None:
     """Says what the batch does; one of a new input compiles, which may take half a minute."""
 
-    def program(batch: Batch) -> tuple[int, ...]:
-        return (batch.size, *input_shape(predictor, tasks[batch.places[0]].shape))
+    def program(batch: Batch) -> tuple[int, tuple[tuple[int, int], ...]]:
+        return batch.size, predictor.frame_shapes(tasks[batch.places[0]].shape)
 
     if number < len(batches):
         new = program(batches[number])
         compiles = new not in map(program, batches[:number])
-        progress.set_description("compile {1} x {2}".format(*new) if compiles else "predict")
+        progress.set_description("compile {} x {}".format(*new[1][0]) if compiles else "predict")
 
 
 def _draw(

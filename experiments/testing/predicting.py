@@ -12,31 +12,29 @@ from typing import Protocol
 
 import numpy as np
 
-from pinet_jax.inference import InferenceConfig, Poses
-from pinet_jax.resizing import resized_shape
+from pinet_jax.inference import Prepared
+from pinet_jax.poses import Poses
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.threads import work_ahead
 
 _THREADS = 4
 _BATCHES_AHEAD = 3
 
-Stages = Mapping[str, Poses]  # coarse, refined, final
+Stages = Mapping[str, Poses]  # by the names of the method's stages, the last one "final"
 
 
 class PosePredictor(Protocol):
     """What is asked of a `pinet_jax.inference.Predictor`, which says what these are."""
 
     skeleton: Skeleton
-    inference: InferenceConfig
 
-    def prepare(
-        self, images: Sequence[np.ndarray], batch_size: int | None = None
-    ) -> list[np.ndarray]:
+    def frame_shapes(self, image_shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """(h, w) of an image's frames at every scale."""
+
+    def prepare(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> Prepared:
         """Resizes and stacks images."""
 
-    def predict_prepared(
-        self, inputs: Sequence[np.ndarray], image_shapes: Sequence[tuple[int, int]]
-    ) -> Sequence[Stages]:
+    def predict_prepared(self, prepared: Prepared) -> Sequence[Stages]:
         """Poses of every stage."""
 
 
@@ -72,11 +70,6 @@ class PredictedBatch:
     poses: Sequence[Stages]
 
 
-def input_shape(predictor: PosePredictor, image_shape: tuple[int, int]) -> tuple[int, int]:
-    """(h, w) of the network's input for an image (H, W)."""
-    return resized_shape(*image_shape, predictor.inference.input_size)
-
-
 def make_batches(
     predictor: PosePredictor,
     image_shapes: Sequence[tuple[int, int]],
@@ -95,9 +88,9 @@ def make_batches(
         places: those that are wanted.
         batch_size: images at a time, at most.
     """
-    shape_of = [input_shape(predictor, shape) for shape in image_shapes]
+    shape_of = [predictor.frame_shapes(shape) for shape in image_shapes]
     available = collections.Counter(shape_of)
-    groups: dict[tuple[int, int], list[int]] = collections.defaultdict(list)
+    groups: dict[tuple[tuple[int, int], ...], list[int]] = collections.defaultdict(list)
     for place in places:
         groups[shape_of[place]].append(place)
     batches = []
@@ -121,16 +114,17 @@ def predict_batches(
             called by several threads at once.
     """
 
-    def load(batch: Batch) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
+    def load(batch: Batch) -> tuple[dict[int, np.ndarray], Prepared]:
         found = {place: read(place) for place in batch.places}
         images = {place: image for place, image in found.items() if image is not None}
-        prepared = predictor.prepare(list(images.values()), batch.size) if images else []
+        prepared = (
+            predictor.prepare(list(images.values()), batch.size) if images else Prepared([], [])
+        )
         return images, prepared
 
-    for batch, (images, inputs) in work_ahead(
+    for batch, (images, prepared) in work_ahead(
         load, batches, threads=_THREADS, ahead=_BATCHES_AHEAD
     ):
-        shapes = [(image.shape[0], image.shape[1]) for image in images.values()]
-        poses = predictor.predict_prepared(inputs, shapes) if images else []
-        shape = inputs[0].shape if inputs else ()
+        poses = predictor.predict_prepared(prepared) if images else []
+        shape = prepared.batches[0].pixels[0].shape if images else ()
         yield PredictedBatch(batch, list(images), list(images.values()), shape, poses)

@@ -20,7 +20,6 @@ from experiments.testing.image_sets import ImageSet
 from experiments.testing.predicting import (
     PosePredictor,
     Stages,
-    input_shape,
     make_batches,
     predict_batches,
 )
@@ -140,7 +139,7 @@ def predict_together(
 
 def share_of(images: ImageSet, predictor: PosePredictor, process: int, processes: int) -> ImageSet:
     """The images of one process: as many as of any other, and as many of every input."""
-    shapes = [input_shape(predictor, shape) for shape in images.shapes]
+    shapes = [predictor.frame_shapes(shape) for shape in images.shapes]
     by_shape = sorted(range(len(shapes)), key=lambda place: shapes[place])
     return images.chosen(by_shape[process::processes])
 

@@ -21,14 +21,13 @@ from experiments.training.trace import Trace
 from experiments.training.validation import Validation
 from pinet_jax.checkpoints import TrainingCheckpoints
 from pinet_jax.errors import InputError, UsageError
+from pinet_jax.runtime import make_mesh, split_by_image
 from pinet_jax.training import (
     Metrics,
     Training,
     TrainState,
     check_batch_size,
     compile_train_step,
-    make_mesh,
-    split_by_image,
 )
 
 
@@ -69,7 +68,9 @@ def train(
     data = open_training_data(config)
     training = Training.make(config.model, config.training, _steps_per_epoch(config, data))
     note_config(config, workdir)
-    checkpoints = TrainingCheckpoints(workdir / "checkpoints", config.model, keep=config.loop.keep)
+    checkpoints = TrainingCheckpoints(
+        workdir / "checkpoints", config.model, config.inference, keep=config.loop.keep
+    )
     with contextlib.closing(checkpoints):
         if checkpoints.latest_step is None:
             state = first_state(config, training, mesh, init_backbone, init_model)
@@ -168,14 +169,14 @@ class _Loop:
 
     def _save(self, step: int, state: TrainState) -> None:
         if self._saved != step:
-            self._checkpoints.save(step, state.tested, state.rest)
+            self._checkpoints.save(step, state.test_variables, state.training_variables)
             self._saved = step
 
     def _test(self, step: int, state: TrainState) -> None:
         """Tests the state, which is saved, and stores the figures with it."""
         figures: dict[str, float | None] = {}
         if self._validation is not None:
-            figures = self._validation.run(step, state.tested, lambda: self._check(step))
+            figures = self._validation.run(step, state.test_variables, lambda: self._check(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"tested {step}")
         self._checkpoints.record_evaluation(step, figures)

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pinet_jax.compilation_cache import use_user_cache
-from pinet_jax.freed_memory import keep_freed_memory
+from pinet_jax.runtime import keep_freed_memory, use_user_cache
 from pinet_jax.training import split_by_image
 
 

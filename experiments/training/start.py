@@ -14,9 +14,10 @@ from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
 from pinet_jax.interop.state_dict import replace_backbone
 from pinet_jax.interop.weight_files import read_arrays
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import Variables, abstract_variables
-from pinet_jax.training import Training, TrainState, replicated
+from pinet_jax.methods.base import abstract_variables, init_variables
+from pinet_jax.networks.initializers import Variables
+from pinet_jax.runtime import replicated
+from pinet_jax.training import Training, TrainState
 
 
 def first_state(
@@ -33,7 +34,7 @@ def first_state(
     """
     variables: Variables
     if init_model is not None:
-        _, variables = load_model(init_model, config.model)
+        variables = load_model(init_model, config.model).variables
     else:
         variables = init_variables(config.model, config.training.seed)
     if init_backbone is not None:
@@ -57,7 +58,9 @@ def restored_state(
     placed = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
     )
-    return TrainState.join(*checkpoints.restore(placed.tested, placed.rest))
+    return TrainState.from_checkpoint(
+        *checkpoints.restore(placed.test_variables, placed.training_variables)
+    )
 
 
 def note_config(config: ExperimentConfig, workdir: Path) -> None:

@@ -20,7 +20,7 @@ from pinet_jax.evaluation.dataset import metric_of
 from pinet_jax.evaluation.result_files import PartialResults
 from pinet_jax.evaluation.summary import evaluate
 from pinet_jax.inference import Predictor
-from pinet_jax.models.pinet import Variables
+from pinet_jax.networks.initializers import Variables
 from pinet_jax.visualization import draw_poses
 
 

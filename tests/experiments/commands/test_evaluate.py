@@ -15,16 +15,15 @@ from experiments.configs import load_config
 from experiments.testing.image_sets import SetSource
 from experiments.testing.scoring import ScoreOptions
 from pinet_jax.checkpoints import save_model
-from pinet_jax.inference import InferenceConfig
-from pinet_jax.models.config import MICRO, PINetConfig
+from pinet_jax.methods.pinet import PINet, PINetInference
 from tests.conftest import shared_data
-from tests.tiny import lively_variables
+from tests.tiny import MICRO, lively_variables
 
 
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory):
     """A checkpoint of a micro network."""
-    config = PINetConfig(backbone=MICRO)
+    config = PINet(backbone=MICRO)
     path = tmp_path_factory.mktemp("model") / "micro"
     save_model(path, config, lively_variables(config))
     return path
@@ -49,7 +48,7 @@ def run_checkpoint(checkpoint, coco, out, **options):
         checkpoint=checkpoint,
         source=SetSource(annotations=coco[0], images=coco[1]),
         out=out,
-        inference=InferenceConfig(input_size=64),
+        inference=PINetInference(input_size=64),
         options=ScoreOptions(report=out.with_suffix(".html"), resamples=5, gallery_size=1),
         **options,
     )

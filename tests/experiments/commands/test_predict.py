@@ -17,13 +17,16 @@ from experiments.testing.picture_prediction import predict_tasks
 from experiments.testing.pictures import drawing_names, plan
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
+from pinet_jax.frames import FrameBatch
 from pinet_jax.images import read_image
-from pinet_jax.inference import InferenceConfig, Poses, Predictor
-from pinet_jax.models.config import MICRO, PINetConfig
+from pinet_jax.inference import Predictor, Prepared
+from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.poses import Poses
+from pinet_jax.resizing import resized_shape
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.visualization import person_color
 from tests.conftest import ROOT, golden, shared_data
-from tests.tiny import lively_variables
+from tests.tiny import MICRO, lively_variables
 from tests.weights_rule import state_dict
 
 RED = (200, 30, 30)
@@ -34,18 +37,22 @@ class FakePredictor:
     """Finds one vertical person in the middle of every picture; her score is its mean red."""
 
     skeleton = COCO_17
-    inference = InferenceConfig(input_size=128)
     batches: list = dataclasses.field(default_factory=list)
+
+    def frame_shapes(self, image_shape):
+        return (resized_shape(*image_shape, 128),)
 
     def prepare(self, images, batch_size=None):
         assert 0 < len(images) <= batch_size
-        self.batches.append((batch_size, [image.shape[:2] for image in images]))
-        return [np.array([image[..., 0].mean() / 255 for image in images], np.float32)]
+        shapes = [image.shape[:2] for image in images]
+        self.batches.append((batch_size, shapes))
+        scores = np.array([image[..., 0].mean() / 255 for image in images], np.float32)
+        return Prepared([FrameBatch((scores,), None)], shapes)
 
-    def predict_prepared(self, inputs, image_shapes):
+    def predict_prepared(self, prepared):
         return [
             {"final": self._poses(score, *shape)}
-            for score, shape in zip(inputs[0], image_shapes, strict=True)
+            for score, shape in zip(prepared.batches[0].pixels[0], prepared.frames, strict=True)
         ]
 
     def _poses(self, score, height, width):
@@ -263,7 +270,7 @@ def test_a_failure_to_draw_is_not_silent(tmp_path):
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory):
     """A checkpoint of a micro network, its config and variables."""
-    config = PINetConfig(backbone=MICRO, refinement=None)
+    config = PINet(backbone=MICRO, refinement=None)
     variables = lively_variables(config)
     path = tmp_path_factory.mktemp("model") / "micro"
     save_model(path, config, variables)
@@ -280,7 +287,7 @@ def test_the_command_gives_what_the_predictor_gives(tmp_path, micro):
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
     options = {"input_size": 64, "flip": False}
-    inference = InferenceConfig(**options)
+    inference = PINetInference(**options)
     main(
         (tmp_path,), checkpoint=checkpoint, out=tmp_path / "out", batch_size=2, inference=inference
     )
@@ -327,7 +334,7 @@ def test_golden_poses_on_the_command_line(tmp_path):
     checkpoint = tmp_path / "checkpoint"
     convert(str(tmp_path / "weights.npz"), config="crowdpose", out=str(checkpoint))
     size = int(figures["input_size"])
-    inference = InferenceConfig(input_size=size)
+    inference = PINetInference(input_size=size)
     main((image,), checkpoint=checkpoint, out=tmp_path / "out", inference=inference)
 
     entries = json.loads((tmp_path / "out" / "poses.json").read_text())

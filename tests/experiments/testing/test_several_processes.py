@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from pinet_jax.checkpoints import save_model
-from pinet_jax.models.config import MICRO, PINetConfig
-from pinet_jax.models.initialization import init_variables
+from pinet_jax.methods.base import init_variables
+from pinet_jax.methods.pinet import PINet
 from pinet_jax.skeletons import COCO_17
 from tests.conftest import ROOT
 from tests.pinet_jax.evaluation.crowds import make_crowd
+from tests.tiny import MICRO
 
 # Arguments: the folder, the output, this process's number, how many there are, their port, and
 # after how many images this one dies (-1: never).
@@ -29,7 +30,7 @@ import jax
 from experiments.commands.evaluate import main
 from experiments.testing.image_sets import SetSource
 from experiments.testing.scoring import ScoreOptions
-from pinet_jax.inference import InferenceConfig
+from pinet_jax.methods.pinet import PINetInference
 from pinet_jax.evaluation.result_files import PartialResults
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -52,7 +53,7 @@ main(
     checkpoint=folder / "micro",
     source=SetSource(annotations=folder / "annotations.json", images=folder),
     out=out,
-    inference=InferenceConfig(input_size=64),
+    inference=PINetInference(input_size=64),
     batch_size=1,
     options=ScoreOptions(resamples=0),
 )
@@ -66,7 +67,7 @@ SIZES = [(60, 90), (64, 96), (60, 90), (64, 90), (60, 85), (60, 90), (64, 96)]
 def folder(tmp_path_factory):
     """A micro network, and seven images with annotations."""
     folder = tmp_path_factory.mktemp("evaluation")
-    config = PINetConfig(backbone=MICRO, refinement=None)
+    config = PINet(backbone=MICRO, refinement=None)
     rng = np.random.default_rng(0)
 
     def enlarged(leaf):

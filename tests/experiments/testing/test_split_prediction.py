@@ -9,7 +9,10 @@ from experiments.testing.image_sets import ImageSet
 from experiments.testing.split_prediction import predict_split, predict_stages, share_of
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import PartialResults
-from pinet_jax.inference import InferenceConfig, Poses
+from pinet_jax.frames import FrameBatch
+from pinet_jax.inference import Prepared
+from pinet_jax.poses import Poses
+from pinet_jax.resizing import resized_shape
 from pinet_jax.skeletons import COCO_17
 
 SHAPES = [(64, 96), (96, 64), (64, 90), (64, 96), (200, 70), (64, 96), (96, 64)]
@@ -25,22 +28,25 @@ class FakePredictor:
     """Finds one person at (width, height), whose score is the image's grey value."""
 
     skeleton = COCO_17
-    inference = InferenceConfig(input_size=INPUT_SIZE)
     batches: list = dataclasses.field(default_factory=list)
     killed_after: int = 1000
+
+    def frame_shapes(self, image_shape):
+        return (resized_shape(*image_shape, INPUT_SIZE),)
 
     def prepare(self, images, batch_size=None):
         assert 0 < len(images) <= batch_size
         inputs = np.zeros((batch_size, *images[0].shape[:2], 3), np.uint8)
         inputs[: len(images), 0, 0, 0] = [image[0, 0, 0] for image in images]
-        return [inputs]
+        return Prepared([FrameBatch((inputs,), None)], [image.shape[:2] for image in images])
 
-    def predict_prepared(self, inputs, image_shapes):
+    def predict_prepared(self, prepared):
         if len(self.batches) == self.killed_after:
             raise KilledError
-        self.batches.append((inputs[0].shape[0], list(image_shapes)))
+        inputs, image_shapes = prepared.batches[0].pixels[0], prepared.frames
+        self.batches.append((inputs.shape[0], image_shapes))
         found = []
-        for image, (height, width) in zip(inputs[0], image_shapes, strict=False):
+        for image, (height, width) in zip(inputs, image_shapes, strict=False):
             keypoints = np.full((1, 17, 3), (width, height, 0.5), np.float32)
             scores = np.float32([image[0, 0, 0]])
             poses = Poses(keypoints, scores)

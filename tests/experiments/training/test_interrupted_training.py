@@ -14,7 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from pinet_jax.checkpoints import load_model, step_folders
+from pinet_jax.checkpoint_folders import step_folders
+from pinet_jax.checkpoints import load_model
 from tests.conftest import ROOT
 
 ENDLESS = """
@@ -79,7 +80,7 @@ def check_against_a_training_of_its_own(workdir: Path, other: Path) -> None:
     for process in processes:
         _, error = process.communicate(timeout=600)
         assert process.returncode == 0, error
-    (_, ended), (_, alone) = load_model(workdir), load_model(other)
+    ended, alone = load_model(workdir).variables, load_model(other).variables
     jax.tree.map(np.testing.assert_array_equal, ended, alone)
     assert losses(workdir) == losses(other)
     left = {path.name for path in (workdir / "checkpoints").iterdir()}

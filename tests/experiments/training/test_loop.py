@@ -12,9 +12,10 @@ from experiments import cli
 from experiments.commands import train as train_command
 from experiments.training import loop
 from experiments.training.loop import train
-from pinet_jax.checkpoints import load_model, step_folders
+from pinet_jax.checkpoint_folders import step_folders
+from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import InputError, UsageError
-from pinet_jax.models.config import HRNetConfig
+from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.skeletons import CROWDPOSE_14
 from tests.tiny import MODEL, experiment, with_loop
 
@@ -46,7 +47,7 @@ def test_a_whole_training(whole):
     assert state.step == STEPS
     assert [line["step"] for line in lines(workdir)] == [1, 2, 3, 4]
     assert [path.name for path in step_folders(workdir / "checkpoints")] == ["2", "3", "4"]
-    config, variables = load_model(workdir)
+    config, variables, _ = load_model(workdir)
     assert config == MODEL
     assert_same(variables["params"], state.params)
     assert json.loads((workdir / "config.json").read_text())["training"]["batch_size"] == 4

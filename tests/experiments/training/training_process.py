@@ -9,6 +9,7 @@ a small rate the two stay together, and what is left of a difference is an error
 import contextlib
 import dataclasses
 import sys
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -22,22 +23,18 @@ from experiments.configs.base import ExperimentConfig
 from experiments.training import start
 from experiments.training.loop import Stopped, train
 from experiments.training.process import prepare_process
-from pinet_jax import training
-from pinet_jax.losses import LossConfig
-from pinet_jax.models.pinet import PINet
+from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks.inputs import normalize
 from pinet_jax.training import OptimizerConfig, Training
 from tests.data_pipelines.memory_records import make_records
-from tests.tiny import experiment
+from tests.tiny import MODEL, experiment
 
 
 def config(epochs: float) -> ExperimentConfig:
     """Two steps an epoch; everybody is tall enough for refinement."""
     return dataclasses.replace(
-        experiment(
-            epochs=epochs,
-            loss=LossConfig(min_part_area=1),
-            optimizer=OptimizerConfig(learning_rate=1e-5),
-        ),
+        experiment(epochs=epochs, optimizer=OptimizerConfig(learning_rate=1e-5)),
+        model=dataclasses.replace(MODEL, min_part_area=1),
         synthetic=None,
         data=DataConfig(input_size=64),
     )
@@ -48,22 +45,17 @@ def float64_on_memory_records():
     """Trainings in here have float64 variables, compute with them, and read eight records."""
     make, init, shapes = Training.make, start.init_variables, start.abstract_variables
 
-    def make_float64(*arguments):
-        ready = make(*arguments)
-        model = ready.model
-        wide = PINet(model.config, dtype=jnp.float64, batch_norm=model.batch_norm)
-        return ready._replace(model=wide)
+    losses = PINet.losses
 
-    normalize, render = training.normalize, training.render_targets
-
-    def normalize_float64(images):
+    def losses_float64(method, net, batch):
+        images = batch["image"]
         first, second = (normalize(jnp.full_like(images[:1, :1, :1], v)) for v in (0, 255))
-        return first + images.astype(jnp.float64) / 255 * (second - first)
-
-    def render_float64(keypoints, area, valid_mask, **options):
-        return render(
-            keypoints.astype(jnp.float64), area.astype(jnp.float64), valid_mask, **options
-        )
+        wide = {
+            "image": first + images.astype(jnp.float64) / 255 * (second - first),
+            "keypoints": batch["keypoints"].astype(jnp.float64),
+            "area": batch["area"].astype(jnp.float64),
+        }
+        return losses(method, net, dict(batch) | wide)
 
     def init_float64(*arguments):
         return jax.tree.map(np.float64, init(*arguments))
@@ -72,11 +64,10 @@ def float64_on_memory_records():
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, np.float64), shapes(model))
 
     with (
-        mock.patch.object(Training, "make", make_float64),
+        mock.patch.object(Training, "make", partial(make, dtype=jnp.float64)),
         mock.patch.object(start, "init_variables", init_float64),
         mock.patch.object(start, "abstract_variables", shapes_float64),
-        mock.patch.object(training, "normalize", normalize_float64),
-        mock.patch.object(training, "render_targets", render_float64),
+        mock.patch.object(PINet, "losses", losses_float64),
         mock.patch.object(records, "open_split", lambda *_: make_records(8)),
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("standard"),

@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from pinet_jax.models.pinet import Variables
-
-_EPSILON = 1e-5  # of the normalisations, `layers.BatchNorm`
+from pinet_jax.networks.initializers import Variables
+from pinet_jax.networks.layers import BATCH_NORM_EPSILON
 
 
 def fold_batch_norm(variables: Variables) -> Variables:
-    """The variables of `PINet(config, folded=True)`.
+    """The variables of the same network made with `Compute(folded=True)`.
 
     Args:
-        variables: "params" and "batch_stats" of a network that is not folded; not changed.
+        variables: "params" and, if any, "batch_stats" of a network that is not folded; not
+            changed.
 
     Returns:
         float32 NumPy arrays under "params" alone.
     """
-    return {"params": _fold(variables["params"], variables["batch_stats"])}
+    return {"params": _fold(variables["params"], variables.get("batch_stats", {}))}
 
 
 def _fold(params: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _fold_layer(
         {name: np.asarray(array, np.float64) for name, array in arrays.items()}
         for arrays in (layer, norm, statistics)
     )
-    scale = norm["scale"] / np.sqrt(statistics["var"] + _EPSILON)
+    scale = norm["scale"] / np.sqrt(statistics["var"] + BATCH_NORM_EPSILON)
     bias = (layer.pop("bias", 0.0) - statistics["mean"]) * scale + norm["bias"]
     folded = {name: array * scale for name, array in layer.items()}  # its kernel or weight
     return {name: array.astype(np.float32) for name, array in (folded | {"bias": bias}).items()}

@@ -4,9 +4,9 @@ A graph is a pure function that gives the adjacency of one layer:
 
     graph(param, skeleton, nodes, layer) -> adjacency
 
-`param(name, initial)` returns the trainable array of this name (the same one wherever the name is
-asked for again), made at the start by `initial(rng)` from a `numpy.random.Generator`. `nodes` are
-the layer's features, [B, N, K, C]; the adjacency is [K, K], or [B, N, K, K] where it depends on
+`param(name, initial, shape)` returns the trainable array of this name (the same one wherever the
+name is asked for again), which begins as the rule of `initializers` says. `nodes` are the layer's
+features, [B, N, K, C]; the adjacency is [K, K], or [B, N, K, K] where it depends on
 them. A new variant is one more such function, named in `RefinementConfig.graph`.
 
 Legend for shapes: B images, N poses, K keypoints, C channels.
@@ -20,12 +20,11 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from pinet_jax.networks.initializers import Initializer, constant, fixed, normal
 from pinet_jax.skeletons import Skeleton
 
-Initial = Callable[[np.random.Generator], np.ndarray]
-Param = Callable[[str, Initial], jax.Array]
+Param = Callable[[str, Initializer, tuple[int, ...]], jax.Array]
 
 
 class Graph(Protocol):
@@ -39,20 +38,22 @@ class Graph(Protocol):
 def dynamic(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) -> jax.Array:
     """The paper's: one trained matrix for all layers, which starts as the skeleton."""
     del nodes, layer
-    return param("adj", lambda _: skeleton.normalized_adjacency())
+    start = skeleton.normalized_adjacency()
+    return param("adj", fixed(start), start.shape)
 
 
 def dynamic_per_layer(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) -> jax.Array:
     """As `dynamic`, with a matrix of its own in every layer."""
     del nodes
-    return param(f"adj_layer{layer}", lambda _: skeleton.normalized_adjacency())
+    start = skeleton.normalized_adjacency()
+    return param(f"adj_layer{layer}", fixed(start), start.shape)
 
 
 def fully_connected(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) -> jax.Array:
     """As `dynamic`, but it starts with every keypoint joined to every other one alike."""
     del nodes, layer
     count = skeleton.num_keypoints
-    return param("adj", lambda _: np.full((count, count), 1 / count, np.float32))
+    return param("adj", constant(1 / count), (count, count))
 
 
 def static(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) -> jax.Array:
@@ -93,11 +94,11 @@ def attention(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) ->
     channels = nodes.shape[-1]
     width = max(channels // 8, 1)
 
-    def projection(rng: np.random.Generator) -> np.ndarray:
-        return (rng.normal(size=(channels, width)) / math.sqrt(channels)).astype(np.float32)
+    def projected(name: str) -> jax.Array:
+        weight = param(f"{name}_layer{layer}", normal(1 / math.sqrt(channels)), (channels, width))
+        return nodes @ weight.astype(nodes.dtype)
 
-    queries = nodes @ param(f"query_layer{layer}", projection).astype(nodes.dtype)
-    keys = nodes @ param(f"key_layer{layer}", projection).astype(nodes.dtype)  # [B, N, K, width]
+    queries, keys = projected("query"), projected("key")  # [B, N, K, width]
     logits = jnp.einsum("bnkc,bnlc->bnkl", queries, keys) / math.sqrt(width)
     skeleton_graph = dynamic(param, skeleton, nodes, layer).astype(nodes.dtype)
     return skeleton_graph[None, None] + jax.nn.softmax(logits)  # [B, N, K, K]

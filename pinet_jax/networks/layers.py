@@ -6,6 +6,7 @@ state dict (`interop/state_dict.py`).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -17,10 +18,42 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from pinet_jax.models.config import BatchNormConfig
+from pinet_jax.networks import initializers
+from pinet_jax.networks.materialization import materialized
 
 _MOMENTUM = 0.1  # of the newest batch, as torch counts it
-_EPSILON = 1e-5
+BATCH_NORM_EPSILON = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNormConfig:
+    """How statistics are taken in training; by default over the whole batch of all devices."""
+
+    # Images that share their statistics; the batch is a multiple of it. The reference's are those
+    # of one GPU: 10. Running statistics take the groups' mean.
+    group_size: int | None = None
+    unbiased_running_variance: bool = False  # torch's, n - 1 in the denominator
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """How a network computes, beside what it is made of.
+
+    Attributes:
+        dtype: of hidden layers; parameters, statistics and results are float32 (at least).
+        train: normalise with the batch's own statistics, and update the running ones.
+        folded: the variables went through `folding.fold_batch_norm`: convolutions have a bias, and
+            nothing normalises. For testing only.
+        batch_norm: how statistics are taken in training.
+        remat: compute inner results of the backbone again for the gradient: less memory, more
+            time.
+    """
+
+    dtype: Any = jnp.float32
+    train: bool = False
+    folded: bool = False
+    batch_norm: BatchNormConfig = BatchNormConfig()
+    remat: bool = False
 
 
 class Layers(NamedTuple):
@@ -30,20 +63,12 @@ class Layers(NamedTuple):
     norm: Callable[..., Any]
 
 
-def make_layers(*, train: bool, folded: bool, dtype: Any, batch_norm: BatchNormConfig) -> Layers:
-    """The layers of one call.
-
-    Args:
-        train: normalise with the batch's own statistics, and update the running ones.
-        folded: the normalisations are folded into the convolutions (`folding.py`): convolutions
-            have a bias, and nothing normalises.
-        dtype: of the computation; parameters and statistics stay float32.
-        batch_norm: how statistics are taken in training.
-    """
-    conv = partial(_conv, use_bias=folded, dtype=dtype)
-    if folded:
+def make_layers(compute: Compute) -> Layers:
+    """The layers of a module."""
+    conv = partial(_conv, use_bias=compute.folded, dtype=compute.dtype)
+    if compute.folded:
         return Layers(conv, _no_norm)
-    return Layers(conv, partial(BatchNorm, train, batch_norm))
+    return Layers(conv, partial(BatchNorm, compute.train, compute.batch_norm))
 
 
 class BatchNorm(nn.Module):
@@ -69,13 +94,13 @@ class BatchNorm(nn.Module):
                 no statistics.
         """
         shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones_init(), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros_init(), shape, jnp.float32)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
-        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        scale = self.param("scale", initializers.ones, shape)
+        bias = self.param("bias", initializers.zeros, shape)
+        running_mean = self.variable("batch_stats", "mean", initializers.zeros, None, shape)
+        running_var = self.variable("batch_stats", "var", initializers.ones, None, shape)
         if not self.train:
             factor, summand = _affine(running_mean.value, running_var.value, scale, bias)
-            return _scaled(x, factor, summand)
+            return _apply_affine(x, factor, summand)
 
         groups = len(x) // (self.config.group_size or len(x))
         rows = x.reshape(groups, -1, *x.shape[1:])
@@ -89,9 +114,9 @@ class BatchNorm(nn.Module):
         if not self.is_initializing():
             if self.config.unbiased_running_variance:
                 var = var * _ratio(count, count - 1, var.dtype)
-            running_mean.value = _moved(running_mean.value, mean, count)
-            running_var.value = _moved(running_var.value, var, count)
-        return jax.vmap(_scaled)(rows, factor, summand).reshape(x.shape)
+            running_mean.value = _update_running(running_mean.value, mean, count)
+            running_var.value = _update_running(running_var.value, var, count)
+        return jax.vmap(_apply_affine)(rows, factor, summand).reshape(x.shape)
 
 
 def _statistics(
@@ -114,8 +139,8 @@ def _ratio(above: int | jax.Array, below: int | jax.Array, dtype: Any) -> Any:
     return jnp.asarray(above, dtype) / jnp.maximum(below, 1).astype(dtype)
 
 
-def _moved(held: jax.Array, new: jax.Array, count: int | jax.Array) -> jax.Array:
-    """Running statistics [C], moved towards the mean of the groups [groups, C] that hold any."""
+def _update_running(held: jax.Array, new: jax.Array, count: int | jax.Array) -> jax.Array:
+    """Moves running statistics [C] towards the mean of the groups [groups, C] that hold any."""
     if isinstance(count, int):
         return held + _MOMENTUM * (new.mean(axis=0) - held)
     filled = (count > 0).astype(held.dtype)  # [groups, 1]
@@ -127,11 +152,11 @@ def _affine(
     mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Normalisation as one product and one sum an element, all [C]."""
-    factor = scale * jax.lax.rsqrt(var + _EPSILON)
+    factor = scale * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
     return factor, bias - mean * factor
 
 
-def _scaled(x: jax.Array, factor: jax.Array, summand: jax.Array) -> jax.Array:
+def _apply_affine(x: jax.Array, factor: jax.Array, summand: jax.Array) -> jax.Array:
     shape = (1,) * (x.ndim - 1) + (-1,)
     return (at_least_float32(x) * factor.reshape(shape) + summand.reshape(shape)).astype(x.dtype)
 
@@ -149,6 +174,8 @@ def _conv(features: int, size: int, *, stride: int = 1, **options: Any) -> nn.Co
         strides=stride,
         padding=size // 2,
         conv_general_dilated=convolve if stride > 1 or size > 1 else multiply,
+        kernel_init=initializers.normal(0.001),
+        bias_init=initializers.zeros,
         **options,
     )
 
@@ -176,16 +203,6 @@ def relu(x: jax.Array) -> jax.Array:
     return materialized(nn.relu(x))
 
 
-def materialized(x: jax.Array) -> jax.Array:
-    """The same; on a CPU it is computed once, and in memory, for all that read it.
-
-    XLA's CPU fusion would compute it, and what it is made of, anew in every reader: through a chain
-    of residual blocks that takes longer than the convolutions. Holds under
-    `inference.cpu_compiler_options` alone.
-    """
-    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
-
-
 def _no_norm(*, name: str) -> Callable[..., jax.Array]:
     del name
     return lambda x, mask=None: x
@@ -200,15 +217,15 @@ def upsample_nearest(x: jax.Array, factor: int) -> jax.Array:
 
 def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
     """Enlarges [B, h, w, C] by an even factor in both directions, with half-pixel centres."""
-    return _stretched(_stretched(x, factor, axis=2), factor, axis=1)
+    return _enlarge(_enlarge(x, factor, axis=2), factor, axis=1)
 
 
-def _stretched(x: jax.Array, factor: int, axis: int) -> jax.Array:
+def _enlarge(x: jax.Array, factor: int, axis: int) -> jax.Array:
     """Linear interpolation along one axis; beyond the ends the outermost values go on."""
     size = x.shape[axis]
-    part = functools.partial(jax.lax.slice_in_dim, axis=axis)
-    x = materialized(jnp.concatenate([part(x, 0, 1), x, part(x, size - 1, size)], axis))
-    before, here, after = (part(x, i, i + size) for i in range(3))
+    piece = functools.partial(jax.lax.slice_in_dim, axis=axis)
+    x = materialized(jnp.concatenate([piece(x, 0, 1), x, piece(x, size - 1, size)], axis))
+    before, here, after = (piece(x, i, i + size) for i in range(3))
     near = (np.arange(factor // 2) + 0.5) / factor  # how far a new position lies from an old one
     new = [(0.5 - f) * before + (0.5 + f) * here for f in near.tolist()]
     new += [(1 - f) * here + f * after for f in near.tolist()]

@@ -5,22 +5,65 @@ Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from pinet_jax.models.config import BatchNormConfig, HRNetConfig
-from pinet_jax.models.layers import (
+from pinet_jax.networks.layers import (
+    Compute,
     Layers,
     make_layers,
     relu,
     upsample_bilinear,
     upsample_nearest,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class HRNetConfig:
+    """Widths and depths of the backbone; by default HRNet-W32."""
+
+    stem_width: int = 64  # channels of the two convolutions at 1/2 and 1/4
+    bottleneck_width: int = 64  # layer1 puts out four times as many channels
+    bottlenecks: int = 4  # blocks of layer1
+    width: int = 32  # channels of the branch at 1/4; every lower branch has twice as many
+    modules: tuple[int, ...] = (1, 4, 3)  # of stage 2, 3, ...; each stage adds a branch
+    blocks: int = 4  # basic blocks of every branch of a module
+    # All branches side by side; otherwise the highest resolution's alone, and the last module
+    # makes no other.
+    concatenated: bool = True
+
+    @property
+    def branch_widths(self) -> tuple[int, ...]:
+        """Channels of the last stage's branches."""
+        return tuple(self.width * 2**i for i in range(len(self.modules) + 1))
+
+    @property
+    def features(self) -> int:
+        """Channels of the output (480 for W32 with all branches, else 32)."""
+        return sum(self.branch_widths) if self.concatenated else self.width
+
+    @property
+    def imagenet_extras(self) -> tuple[str, ...]:
+        """What published ImageNet networks have beside the backbone: beginnings of names."""
+        extras = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
+        if self.concatenated:
+            return extras
+        last = f"stage{len(self.modules) + 1}.{self.modules[-1] - 1}"
+        rows = range(1, len(self.branch_widths))
+        return (*extras, *(f"{last}.fuse_layers.{i}." for i in rows))
+
+    def module(self, compute: Compute) -> nn.Module:
+        """The network."""
+        return HRNet(self, compute)
+
+
+W32 = HRNetConfig()
+W48 = HRNetConfig(width=48)
 
 
 class Bottleneck(nn.Module):
@@ -54,38 +97,45 @@ class BasicBlock(nn.Module):
 
 
 class HighResolutionModule(nn.Module):
-    """Branches of several resolutions side by side, then every one hears all others."""
+    """Branches of several resolutions side by side; then each receives the sum of all.
+
+    Attributes:
+        blocks: of every branch.
+        outputs: how many branches receive it, the highest resolutions; None: all.
+    """
 
     blocks: int
+    outputs: int | None = None
 
     @nn.compact
     def __call__(self, branches: Sequence[jax.Array], layers: Layers) -> list[jax.Array]:
-        """Branch i is [B, h / 2^i, w / 2^i, C_i], and stays so."""
+        """Branch i is [B, h / 2^i, w / 2^i, C_i], and keeps its shape."""
         branches = list(branches)
         for i in range(len(branches)):
             for block in range(self.blocks):
                 branches[i] = BasicBlock(name=f"branches.{i}.{block}")(branches[i], layers)
-        return [self._fused(branches, i, layers) for i in range(len(branches))]
+        outputs = self.outputs or len(branches)
+        return [self._fuse(branches, i, layers) for i in range(outputs)]
 
-    def _fused(self, branches: Sequence[jax.Array], i: int, layers: Layers) -> jax.Array:
+    def _fuse(self, branches: Sequence[jax.Array], i: int, layers: Layers) -> jax.Array:
         """The sum of all branches at the resolution and width of branch i."""
         width = branches[i].shape[-1]
-        heard = [
+        inputs = [
             x
             if j == i
-            else self._raised(x, i, j, width, layers)
+            else self._raise(x, i, j, width, layers)
             if j > i
-            else self._lowered(x, i, j, width, layers)
+            else self._lower(x, i, j, width, layers)
             for j, x in enumerate(branches)
         ]
-        return relu(functools.reduce(jnp.add, heard))
+        return relu(functools.reduce(jnp.add, inputs))
 
-    def _raised(self, x: jax.Array, i: int, j: int, width: int, layers: Layers) -> jax.Array:
+    def _raise(self, x: jax.Array, i: int, j: int, width: int, layers: Layers) -> jax.Array:
         conv, norm = layers
         x = norm(name=f"fuse_layers.{i}.{j}.1")(conv(width, 1, name=f"fuse_layers.{i}.{j}.0")(x))
         return upsample_nearest(x, 2 ** (j - i))
 
-    def _lowered(self, x: jax.Array, i: int, j: int, width: int, layers: Layers) -> jax.Array:
+    def _lower(self, x: jax.Array, i: int, j: int, width: int, layers: Layers) -> jax.Array:
         conv, norm = layers
         for step in range(i - j):
             last = step == i - j - 1
@@ -101,47 +151,40 @@ class HRNet(nn.Module):
 
     Attributes:
         config: widths and depths.
-        folded: whether the normalisations are folded into the convolutions.
-        dtype: of the computation.
-        batch_norm: how statistics are taken in training.
-        remat: keep only what goes in and out of modules for the gradient, and compute the rest
-            again: less memory, more time.
+        compute: with `remat`, only what goes in and out of modules is kept for the gradient.
     """
 
     config: HRNetConfig
-    folded: bool = False
-    dtype: Any = jnp.float32
-    batch_norm: BatchNormConfig = BatchNormConfig()
-    remat: bool = False
+    compute: Compute = Compute()
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, images: jax.Array) -> jax.Array:
         """Features of normalised images.
 
         Args:
             images: [B, H, W, 3]; H and W are multiples of the lowest branch's stride (32).
-            train: whether batch statistics are used and updated.
 
         Returns:
             [B, h, w, config.features]: all branches at a quarter of the resolution.
         """
-        layers = make_layers(
-            train=train, folded=self.folded, dtype=self.dtype, batch_norm=self.batch_norm
-        )
+        layers = make_layers(self.compute)
         # Layers are functions, no arrays: static to the transformation (self is argument 0).
         fuse = (
             nn.remat(HighResolutionModule, static_argnums=(2,))
-            if self.remat
+            if self.compute.remat
             else HighResolutionModule
         )
-        branches = [self._stem(images.astype(self.dtype), layers)]
+        branches = [self._stem(images.astype(self.compute.dtype), layers)]
+        last = len(self.config.modules) + 1, self.config.modules[-1] - 1
         for stage, modules in enumerate(self.config.modules, start=2):
             branches = self._transition(branches, stage, layers)
             for module in range(modules):
                 name = f"stage{stage}.{module}"
-                branches = fuse(self.config.blocks, name=name)(branches, layers)
-        raised = [upsample_bilinear(x, 2**i) for i, x in enumerate(branches) if i > 0]
-        return jnp.concatenate([branches[0], *raised], axis=-1)
+                single = (stage, module) == last and not self.config.concatenated
+                outputs = 1 if single else None
+                branches = fuse(self.config.blocks, outputs, name=name)(branches, layers)
+        enlarged = [upsample_bilinear(x, 2**i) for i, x in enumerate(branches) if i > 0]
+        return jnp.concatenate([branches[0], *enlarged], axis=-1)
 
     def _stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         """[B, H, W, 3] -> [B, h, w, 4 * bottleneck_width]."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import jax
 from flax import linen as nn
 
-from pinet_jax.models.layers import at_least_float32, multiply
+from pinet_jax.networks import initializers
+from pinet_jax.networks.layers import at_least_float32, multiply
 
 
 class Maps(NamedTuple):
@@ -19,8 +20,7 @@ class Maps(NamedTuple):
     Attributes:
         heatmap: [B, h, w, K], how likely a keypoint is there.
         part_map: [B, h, w, S], how likely a part's centre is there.
-        offset: [B, h, w, S * K * 2], position minus keypoint in feature-map pixels, ordered part,
-            keypoint, then x and y.
+        offset: [B, h, w, S, K, 2], position minus keypoint in feature-map pixels, x and y.
     """
 
     heatmap: jax.Array
@@ -41,11 +41,20 @@ class PoseGeneration(nn.Module):
 
         def head(channels: int, name: str) -> jax.Array:
             dtype = features.dtype
-            conv = nn.Conv(channels, (1, 1), dtype=dtype, conv_general_dilated=multiply, name=name)
+            conv = nn.Conv(
+                channels,
+                (1, 1),
+                dtype=dtype,
+                kernel_init=initializers.normal(0.001),
+                bias_init=initializers.zeros,
+                conv_general_dilated=multiply,
+                name=name,
+            )
             return conv(features)
 
+        offset = head(self.num_parts * self.num_keypoints * 2, "offset_head")
         return Maps(
             heatmap=head(self.num_keypoints, "heatmap_head"),
             part_map=head(self.num_parts, "detkptmap_head"),
-            offset=head(self.num_parts * self.num_keypoints * 2, "offset_head"),
+            offset=offset.reshape(*offset.shape[:-1], self.num_parts, self.num_keypoints, 2),
         )

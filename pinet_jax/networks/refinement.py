@@ -5,6 +5,8 @@ Legend for shapes: B images, N poses, K keypoints, a map of h x w positions with
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -12,10 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from pinet_jax.models.config import BatchNormConfig, RefinementConfig
-from pinet_jax.models.graphs import Initial
-from pinet_jax.models.layers import Layers, at_least_float32, make_layers, materialized, relu
+from pinet_jax.networks import graphs
+from pinet_jax.networks.initializers import Initializer, fan_in_uniform, xavier_uniform
+from pinet_jax.networks.layers import Compute, Layers, at_least_float32, make_layers, relu
+from pinet_jax.networks.materialization import materialized
+from pinet_jax.networks.sampling import sample_bilinear, take_positions
 from pinet_jax.skeletons import Skeleton
+
+
+@dataclasses.dataclass(frozen=True)
+class RefinementConfig:
+    """Pose refinement (section 3.2 of the paper)."""
+
+    graph: graphs.Graph = graphs.dynamic  # the adjacency: a function of `graphs`, or your own
+    blocks: int = 3  # L, residual blocks of two graph convolutions; 2 for COCO
+    # The released code normalises coordinates corner-aligned and samples half-pixel; False reads
+    # the features at the points themselves.
+    released_sampling: bool = True
 
 
 class PoseRefinement(nn.Module):
@@ -24,16 +39,12 @@ class PoseRefinement(nn.Module):
     Attributes:
         config: its graph and depth.
         skeleton: the keypoints.
-        folded: whether the normalisations are folded into the layers before them.
-        dtype: of the computation.
-        batch_norm: how statistics are taken in training.
+        compute: how it computes.
     """
 
     config: RefinementConfig
     skeleton: Skeleton
-    folded: bool = False
-    dtype: Any = jnp.float32
-    batch_norm: BatchNormConfig = BatchNormConfig()
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(
@@ -42,7 +53,6 @@ class PoseRefinement(nn.Module):
         poses: jax.Array,
         centers: jax.Array,
         mask: jax.Array | None,
-        train: bool,
     ) -> jax.Array:
         """The refinement of coarse poses.
 
@@ -51,17 +61,14 @@ class PoseRefinement(nn.Module):
             poses: [B, N, K, 2], x and y in feature-map pixels.
             centers: [B, N, 2], integer y and x of the positions that the poses come from.
             mask: [B, N] booleans, the poses that count in batch statistics; None: all.
-            train: whether batch statistics are used and updated.
 
         Returns:
             [B, N, K, 2], to be subtracted from the poses.
         """
-        layers = make_layers(
-            train=train, folded=self.folded, dtype=self.dtype, batch_norm=self.batch_norm
-        )
+        layers = make_layers(self.compute)
         if mask is not None:
             mask = mask[:, :, None, None]
-        features = features.astype(self.dtype)
+        features = features.astype(self.compute.dtype)
         points = self._read_at(poses, features.shape)
         nodes = jax.vmap(sample_bilinear)(features, points)  # [B, N, K, C]
         nodes = self._graph_layers(nodes, mask, layers)
@@ -77,15 +84,15 @@ class PoseRefinement(nn.Module):
     def _graph_layers(self, nodes: jax.Array, mask: jax.Array | None, layers: Layers) -> jax.Array:
         arrays: dict[str, jax.Array] = {}
 
-        def param(name: str, initial: Initial) -> jax.Array:
+        def param(name: str, initial: Initializer, shape: tuple[int, ...]) -> jax.Array:
             if name not in arrays:  # linen lets a name be made only once
-                arrays[name] = self.param(
-                    name, lambda _: jnp.asarray(initial(np.random.default_rng(0)))
-                )
+                arrays[name] = self.param(name, initial, shape)
             return arrays[name]
 
         def layer(nodes: jax.Array, index: int, name: str) -> jax.Array:
-            adjacency = self.config.graph(param, self.skeleton, nodes, index).astype(self.dtype)
+            adjacency = self.config.graph(param, self.skeleton, nodes, index).astype(
+                self.compute.dtype
+            )
             return GraphConvolution(name=name)(nodes, adjacency, mask, layers)
 
         nodes = layer(nodes, 0, "gconv_head")
@@ -97,12 +104,18 @@ class PoseRefinement(nn.Module):
 
     def _predictor(self, pooled: jax.Array, mask: jax.Array | None, layers: Layers) -> jax.Array:
         width = pooled.shape[-1] // 3
-        hidden = nn.Dense(width, dtype=self.dtype, name="gconv_pred.0")(pooled)
+        hidden = _dense(width, pooled.shape[-1], self.compute.dtype, "gconv_pred.0")(pooled)
         rows = None if mask is None else mask[..., 0]
         hidden = at_least_float32(relu(layers.norm(name="gconv_pred.1")(hidden, mask=rows)))
-        last = nn.Dense(2 * self.skeleton.num_keypoints, dtype=hidden.dtype, name="gconv_pred.3")
-        delta = last(hidden)
+        outputs = 2 * self.skeleton.num_keypoints
+        delta = _dense(outputs, hidden.shape[-1], hidden.dtype, "gconv_pred.3")(hidden)
         return delta.reshape(*delta.shape[:2], self.skeleton.num_keypoints, 2)
+
+
+def _dense(features: int, fan_in: int, dtype: Any, name: str) -> nn.Dense:
+    """A layer that begins as torch's convolutions do."""
+    rule = fan_in_uniform(fan_in)
+    return nn.Dense(features, dtype=dtype, kernel_init=rule, bias_init=rule, name=name)
 
 
 def _max_over_keypoints(nodes: jax.Array) -> jax.Array:
@@ -126,44 +139,19 @@ class GraphConvolution(nn.Module):
 class GraphMixing(nn.Module):
     """`G X W` and a bias."""
 
+    def multiply_adds(self, nodes: jax.Array, adjacency: jax.Array) -> int:
+        """Of one call, as `complexity.py` counts: X W, then G X W."""
+        del adjacency
+        return math.prod(nodes.shape) * (nodes.shape[-1] + nodes.shape[-2])
+
     @nn.compact
     def __call__(self, nodes: jax.Array, adjacency: jax.Array) -> jax.Array:
         """[B, N, K, C] -> the same."""
         width = nodes.shape[-1]
-        weight = self.param("weight", nn.initializers.zeros_init(), (width, width), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros_init(), (width,), jnp.float32)
+        weight = self.param("weight", xavier_uniform(1.414), (width, width))
+        bias = self.param("bias", fan_in_uniform(width), (width,))
         nodes = materialized(nodes @ weight.astype(nodes.dtype))
         # A small product for every pose: a single large one would transpose all nodes, and back.
         adjacency = jnp.broadcast_to(adjacency, (*nodes.shape[:2], *adjacency.shape[-2:]))
         nodes = materialized(adjacency @ nodes)
         return nodes + bias.astype(nodes.dtype)[None, None, None]
-
-
-def sample_bilinear(image: jax.Array, points: jax.Array) -> jax.Array:
-    """Reads a map between its positions; zero outside of it.
-
-    Args:
-        image: [h, w, C].
-        points: [..., 2], x and y; (0, 0) is the centre of the first position.
-
-    Returns:
-        [..., C], in the image's dtype.
-    """
-    corner = jnp.floor(points)
-    fx, fy = points[..., 0] - corner[..., 0], points[..., 1] - corner[..., 1]
-    x, y = corner[..., 0].astype(jnp.int32), corner[..., 1].astype(jnp.int32)
-    h, w, _ = image.shape
-
-    def read(dy: int, dx: int, weight: jax.Array) -> jax.Array:
-        inside = (x + dx >= 0) & (x + dx < w) & (y + dy >= 0) & (y + dy < h)
-        values = image[jnp.clip(y + dy, 0, h - 1), jnp.clip(x + dx, 0, w - 1)]
-        return values * jnp.where(inside, weight, 0).astype(image.dtype)[..., None]
-
-    top = read(0, 0, (1 - fy) * (1 - fx)) + read(0, 1, (1 - fy) * fx)
-    return top + read(1, 0, fy * (1 - fx)) + read(1, 1, fy * fx)
-
-
-def take_positions(maps: jax.Array, yx: jax.Array) -> jax.Array:
-    """The values of [B, h, w, C] at integer positions [B, M, 2]: [B, M, C]."""
-    # Mapped, so that a batch on several devices is read where it lies.
-    return jax.vmap(lambda image, at: image[at[:, 0], at[:, 1]])(maps, yx)
