@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pinet_jax.evaluation.results import read_annotations, read_results
 
+from data_pipelines.annotations import check_results
+from experiments.testing.ground_truth import read_ground_truth
 from pinet_jax.evaluation.result_files import pose_entries
 from pinet_jax.evaluation.summary import evaluate
 from pinet_jax.poses import PoseSet
@@ -97,8 +98,8 @@ def test_released_results_and_their_figures():
         results += pose_entries(image_id, *arrays)
     np.testing.assert_array_equal(kept, golden["result_image_id"])
     np.testing.assert_allclose([r["score"] for r in results], golden["result_score"], rtol=1e-3)
-    dataset = read_annotations(annotations, "coco", COCO_17)
-    metrics = evaluate(dataset, read_results(results, dataset, COCO_17), "coco", COCO_17).metrics
+    dataset = read_ground_truth(annotations, "coco", COCO_17)
+    metrics = evaluate(dataset, check_results(results, dataset, COCO_17), "coco", COCO_17).metrics
     suffixes = ("", "50", "75", "_area_medium", "_area_large")
     names = [kind + suffix for kind in ("AP", "AR") for suffix in suffixes]
     found = [metrics[name] for name in names]
