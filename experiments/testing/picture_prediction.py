@@ -64,7 +64,7 @@ def predict_tasks(
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(total=len(tasks), desc="predict", unit="image") as progress,
     ):
-        _announce(progress, predictor, tasks, batches, 0)
+        _announce(progress, batches, 0)
         for number, found in enumerate(predict_batches(predictor, batches, pictures.read), 1):
             _finish(drawn)
             for place, image, stages in zip(found.places, found.images, found.poses, strict=True):
@@ -73,7 +73,7 @@ def predict_tasks(
                 drawn.append(pool.submit(_draw, tasks[place].drawing, *arguments))
             pictures.report(found.batch)
             progress.update(len(found.batch.places))
-            _announce(progress, predictor, tasks, batches, number)
+            _announce(progress, batches, number)
         _finish(drawn)
     _write_poses(out / "poses.json", tasks, poses)
     return len(pictures.errors)
@@ -112,22 +112,13 @@ def _write_poses(file: Path, tasks: Sequence[Task], poses: dict[int, Poses]) -> 
     print(f"{file}: pictures {len(poses)}, poses {len(entries)}")
 
 
-def _announce(
-    progress: tqdm,
-    predictor: PosePredictor,
-    tasks: Sequence[Task],
-    batches: Sequence[Batch],
-    number: int,
-) -> None:
-    """Says what the batch does; one of a new input compiles, which may take half a minute."""
-
-    def program(batch: Batch) -> tuple[int, tuple[tuple[int, int], ...]]:
-        return batch.size, predictor.frame_shapes(tasks[batch.places[0]].shape)
-
+def _announce(progress: tqdm, batches: Sequence[Batch], number: int) -> None:
+    """Says what comes next; a new program compiles, which may take half a minute."""
     if number < len(batches):
-        new = program(batches[number])
-        compiles = new not in map(program, batches[:number])
-        progress.set_description("compile {} x {}".format(*new[1][0]) if compiles else "predict")
+        shapes, _ = program = batches[number].program
+        compiles = program not in [batch.program for batch in batches[:number]]
+        size = " and ".join(f"{height} x {width}" for height, width in shapes)
+        progress.set_description(f"compile {size}" if compiles else "predict")
 
 
 def _draw(

@@ -1,6 +1,6 @@
 """Batches of images through a predictor, while threads read the next ones.
 
-Legend for shapes: N images, H and W of one, h and w of the network's input.
+Legend for shapes: N images, H and W of one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pinet_jax.threads import work_ahead
 _THREADS = 4
 _BATCHES_AHEAD = 3
 
-Stages = Mapping[str, Poses]  # by the names of the method's stages, the last one "final"
+Stages = Mapping[str, Poses]  # by the names of the method's stages; the last is "final"
 
 
 class PosePredictor(Protocol):
@@ -29,26 +29,37 @@ class PosePredictor(Protocol):
     skeleton: Skeleton
 
     def frame_shapes(self, image_shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        """(h, w) of an image's frames at every scale."""
+        """What decides which images share a batch."""
 
     def prepare(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> Prepared:
-        """Resizes and stacks images."""
+        """Makes frames of images, and batches of frames."""
 
     def predict_prepared(self, prepared: Prepared) -> Sequence[Stages]:
         """Poses of every stage."""
 
 
+FrameShapes = tuple[tuple[int, int], ...]
+Program = tuple[FrameShapes, int]
+
+
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Images of one network input.
+    """Images whose frames have the same shapes.
 
     Attributes:
         places: of the images.
-        size: what the batch is padded to.
+        shapes: of their frames, one a test scale.
+        size: frames that the program takes at a time.
     """
 
     places: Sequence[int]
+    shapes: FrameShapes
     size: int
+
+    @property
+    def program(self) -> Program:
+        """What a program is compiled for."""
+        return self.shapes, self.size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +70,12 @@ class PredictedBatch:
         batch: what was asked for.
         places: of the images that could be read.
         images: their pixels.
-        input_shape: of the network's input, [B, h, w, 3]; a new one compiles.
         poses: of every stage.
     """
 
     batch: Batch
     places: Sequence[int]
     images: Sequence[np.ndarray]
-    input_shape: tuple[int, ...]
     poses: Sequence[Stages]
 
 
@@ -76,9 +85,9 @@ def make_batches(
     places: Sequence[int],
     batch_size: int,
 ) -> list[Batch]:
-    """Groups images by the network's input.
+    """Groups images by the shapes of their frames.
 
-    A batch is as large as all images of its input allow, not only the chosen ones, so that a
+    A batch is as large as all images of its shapes allow, not only the chosen ones, so that a
     resumed run and a few images of a split need no program of their own, and a small group does
     not pay for a whole batch.
 
@@ -88,15 +97,15 @@ def make_batches(
         places: those that are wanted.
         batch_size: images at a time, at most.
     """
-    shape_of = [predictor.frame_shapes(shape) for shape in image_shapes]
-    available = collections.Counter(shape_of)
-    groups: dict[tuple[tuple[int, int], ...], list[int]] = collections.defaultdict(list)
+    shapes = [predictor.frame_shapes(shape) for shape in image_shapes]
+    available = collections.Counter(shapes)
+    groups: dict[FrameShapes, list[int]] = collections.defaultdict(list)
     for place in places:
-        groups[shape_of[place]].append(place)
+        groups[shapes[place]].append(place)
     batches = []
     for shape, group in sorted(groups.items()):
         size = min(batch_size, available[shape])
-        batches += [Batch(group[i : i + size], size) for i in range(0, len(group), size)]
+        batches += [Batch(group[i : i + size], shape, size) for i in range(0, len(group), size)]
     return batches
 
 
@@ -114,17 +123,14 @@ def predict_batches(
             called by several threads at once.
     """
 
-    def load(batch: Batch) -> tuple[dict[int, np.ndarray], Prepared]:
+    def load(batch: Batch) -> tuple[dict[int, np.ndarray], Prepared | None]:
         found = {place: read(place) for place in batch.places}
         images = {place: image for place, image in found.items() if image is not None}
-        prepared = (
-            predictor.prepare(list(images.values()), batch.size) if images else Prepared([], [])
-        )
+        prepared = predictor.prepare(list(images.values()), batch.size) if images else None
         return images, prepared
 
     for batch, (images, prepared) in work_ahead(
         load, batches, threads=_THREADS, ahead=_BATCHES_AHEAD
     ):
-        poses = predictor.predict_prepared(prepared) if images else []
-        shape = prepared.batches[0].pixels[0].shape if images else ()
-        yield PredictedBatch(batch, list(images), list(images.values()), shape, poses)
+        poses = [] if prepared is None else predictor.predict_prepared(prepared)
+        yield PredictedBatch(batch, list(images), list(images.values()), poses)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from experiments.testing.image_sets import ImageSet
 from experiments.testing.predicting import (
     PosePredictor,
+    Program,
     Stages,
     make_batches,
     predict_batches,
@@ -61,7 +62,7 @@ def predict_split(
         category_id: of the result entries.
     """
     todo = [place for place, image_id in enumerate(images.ids) if image_id not in partial.done]
-    seen: set[tuple[int, ...]] = set()
+    seen: set[Program] = set()
     timed_images, timed_seconds = 0, 0.0
     start = last = time.perf_counter()
     batches = make_batches(predictor, images.shapes, todo, batch_size)
@@ -76,10 +77,10 @@ def predict_split(
                 partial.add(images.ids[place], entries)
             progress.update(len(found.places))
             now = time.perf_counter()
-            if found.input_shape in seen:
+            if found.batch.program in seen:
                 timed_images += len(found.places)
                 timed_seconds += now - last
-            seen.add(found.input_shape)
+            seen.add(found.batch.program)
             last = now
     rate = timed_images / timed_seconds if timed_seconds else None
     return Timing(len(todo), last - start, rate)
@@ -138,7 +139,7 @@ def predict_together(
 
 
 def share_of(images: ImageSet, predictor: PosePredictor, process: int, processes: int) -> ImageSet:
-    """The images of one process: as many as of any other, and as many of every input."""
+    """The images of one process: as many as of any other, and as many of every size."""
     shapes = [predictor.frame_shapes(shape) for shape in images.shapes]
     by_shape = sorted(range(len(shapes)), key=lambda place: shapes[place])
     return images.chosen(by_shape[process::processes])

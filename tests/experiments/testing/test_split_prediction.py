@@ -9,8 +9,6 @@ from experiments.testing.image_sets import ImageSet
 from experiments.testing.split_prediction import predict_split, predict_stages, share_of
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import PartialResults
-from pinet_jax.frames import FrameBatch
-from pinet_jax.inference import Prepared
 from pinet_jax.poses import Poses
 from pinet_jax.resizing import resized_shape
 from pinet_jax.skeletons import COCO_17
@@ -36,20 +34,17 @@ class FakePredictor:
 
     def prepare(self, images, batch_size=None):
         assert 0 < len(images) <= batch_size
-        inputs = np.zeros((batch_size, *images[0].shape[:2], 3), np.uint8)
-        inputs[: len(images), 0, 0, 0] = [image[0, 0, 0] for image in images]
-        return Prepared([FrameBatch((inputs,), None)], [image.shape[:2] for image in images])
+        return batch_size, [(image[0, 0, 0], *image.shape[:2]) for image in images]
 
     def predict_prepared(self, prepared):
+        size, images = prepared
         if len(self.batches) == self.killed_after:
             raise KilledError
-        inputs, image_shapes = prepared.batches[0].pixels[0], prepared.frames
-        self.batches.append((inputs.shape[0], image_shapes))
+        self.batches.append((size, [shape for _, *shape in images]))
         found = []
-        for image, (height, width) in zip(inputs, image_shapes, strict=False):
+        for grey, height, width in images:
             keypoints = np.full((1, 17, 3), (width, height, 0.5), np.float32)
-            scores = np.float32([image[0, 0, 0]])
-            poses = Poses(keypoints, scores)
+            poses = Poses(keypoints, np.float32([grey]))
             found.append({"coarse": poses, "refined": poses, "final": poses})
         return found
 
