@@ -20,7 +20,7 @@ from pinet_jax.checkpoints import load_model
 from pinet_jax.evaluation.dataset import Metric, metric_of
 from pinet_jax.evaluation.result_files import Entry, write_results, write_submission
 from pinet_jax.inference import Predictor
-from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.methods.base import InferenceConfig, Method
 
 _RULES = {"coco": "COCO's, annotated areas", "crowdpose": "CrowdPose's, 0.53 of the box as area"}
 
@@ -70,14 +70,13 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
         InputError: the checkpoint, the ground truth or a picture is at fault.
     """
     experiment = test.network.experiment
-    model, variables, _ = load_model(
-        test.network.checkpoint, experiment.model if experiment else None
-    )
-    tested = with_boxes(test.source.open(model.skeleton), model, test.boxes)
-    metric = test.metric or metric_of(model.skeleton)
+    model = load_model(test.network.checkpoint, experiment.model if experiment else None)
+    skeleton = model.method.skeleton
+    tested = with_boxes(test.source.open(skeleton), model.method, test.boxes)
+    metric = test.metric or metric_of(skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.
     dataset = tested.ground_truth(metric) if tested.annotated else None
-    predictor = Predictor(model, variables, test.inference, jax.local_devices())
+    predictor = Predictor(model.method, model.variables, test.inference, jax.local_devices())
     stem = out.with_suffix("")
     found = split_prediction.predict_together(
         tested.images,
@@ -91,11 +90,9 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
         results, timing = found
         _write_poses(out, results, tested, test.submission)
         if dataset is not None:
-            checked = check_results(results, dataset, model.skeleton)
+            checked = check_results(results, dataset, skeleton)
             source = _source(test, tested, metric, predictor, timing)
-            score_poses(
-                dataset, checked, metric, model.skeleton, out=out, source=source, options=options
-            )
+            score_poses(dataset, checked, metric, skeleton, out=out, source=source, options=options)
         split_prediction.discard_partial(stem)
     split_prediction.wait_for_all("the figures")
 
@@ -136,17 +133,14 @@ def _write_poses(
 
 def _protocol(test: CheckpointTest, tested: EvaluationSet, metric: Metric) -> dict[str, str]:
     """What was measured, in words, so that protocols are never mixed in a table."""
-    inference = test.inference
+    procedure = dataclasses.asdict(test.inference)
     return {
         "checkpoint": str(test.network.checkpoint),
         "trained on": test.network.trained_on,
         "tested on": f"{tested.name}, {len(tested.images.ids)} images",
         "ground-truth boxes": "none" if tested.images.boxes is None or test.boxes else "all",
         **({} if test.boxes is None else {"boxes": str(test.boxes)}),
-        **{
-            field.name.replace("_", " "): _in_words(getattr(inference, field.name))
-            for field in dataclasses.fields(inference)
-        },
+        **{name.replace("_", " "): _in_words(value) for name, value in procedure.items()},
         "metric": _RULES[metric],
     }
 
@@ -154,7 +148,7 @@ def _protocol(test: CheckpointTest, tested: EvaluationSet, metric: Metric) -> di
 def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
+    return ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
 
 
 def _speed(timing: Timing, batch_size: int) -> dict[str, str]:
