@@ -20,7 +20,7 @@ from pinet_jax.checkpoints import load_model
 from pinet_jax.evaluation.dataset import Metric, metric_of
 from pinet_jax.evaluation.result_files import Entry, write_results, write_submission
 from pinet_jax.inference import Predictor
-from pinet_jax.methods.base import InferenceConfig, Method
+from pinet_jax.methods.base import InferenceConfig
 
 _RULES = {"coco": "COCO's, annotated areas", "crowdpose": "CrowdPose's, 0.53 of the box as area"}
 
