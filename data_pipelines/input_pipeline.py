@@ -11,7 +11,7 @@ A thread makes one whole batch at a time, in the batch's own memory. OpenCV lets
 while it decodes and warps, which is where the time is spent, so threads run side by side.
 
 Legend for shapes: N records, B images of a batch, P people (padded), K keypoints, S the side of
-the input, R = S / 4 that of the maps.
+the input, R = S / 4 that of the valid masks.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from data_pipelines.augmentation import (
 from data_pipelines.config import DataConfig
 from data_pipelines.records import Index, Record, image_pixels, valid_pixels
 from pinet_jax.errors import InputError
+from pinet_jax.frames import STRIDE
 from pinet_jax.skeletons import Skeleton
 
-STRIDE = 4  # input pixels a map pixel
 NO_IMAGE = -1  # the image id of rows that pad the last batch of an evaluation
 
 _ORDER_STREAM = 0  # tells these random numbers from the augmentation's
@@ -54,9 +54,10 @@ class Batch(TypedDict):
     """A process's share of a batch, on the host."""
 
     image: np.ndarray  # uint8 [B, S, S, 3], RGB
-    keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), map pixels; padded rows all 0
+    keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
     valid_mask: np.ndarray  # uint8 [B, R, R]
+    mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
 
 
@@ -294,6 +295,7 @@ class _BatchMaker:
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
             valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
+            mirrored=np.zeros(rows, bool),
             image_id=np.full(rows, NO_IMAGE, np.int64),
         )
 
@@ -318,9 +320,10 @@ class _BatchMaker:
             augmentation,
             height,
             width,
-            size // STRIDE,
+            size,
             self._records.skeleton.mirror_permutation,
         )
+        batch["mirrored"][row] = augmentation.mirrored
         batch["area"][row, :people] = warp_area(record["area"], augmentation, height, width, size)
         batch["image_id"][row] = record["image_id"]
 
@@ -331,7 +334,7 @@ def _stream(maker: _BatchMaker, steps: tf.data.Dataset, workers: int | None) -> 
     for kind in ("GPU", "TPU"):  # TensorFlow would take all of the accelerator's memory
         tf.config.set_visible_devices([], kind)
     cv2.setNumThreads(1)  # the workers are as many as the cores already
-    types = (tf.uint8, tf.float32, tf.float32, tf.uint8, tf.int64)
+    types = (tf.uint8, tf.float32, tf.float32, tf.uint8, tf.bool, tf.int64)
     names = tuple(Batch.__annotations__)
     options = tf.data.Options()
     options.autotune.enabled = False

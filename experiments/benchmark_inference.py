@@ -13,19 +13,23 @@ import numpy as np
 from experiments.timing import Seconds, time_in_turns
 from experiments.yardstick import timm_forward
 from pinet_jax import decoding, fusion
-from pinet_jax.fusion import PoseSet
-from pinet_jax.inference import InferenceConfig, cpu_compiler_options, infer
-from pinet_jax.models.config import PINetConfig
-from pinet_jax.models.folding import fold_batch_norm
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import PINet, Variables, normalize
+from pinet_jax.frames import FrameBatch
+from pinet_jax.inference import infer
+from pinet_jax.methods.base import init_variables
+from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.networks.folding import fold_batch_norm
+from pinet_jax.networks.initializers import Variables
+from pinet_jax.networks.inputs import normalize
+from pinet_jax.networks.layers import Compute
+from pinet_jax.poses import PoseSet
+from pinet_jax.runtime import compiler_options
 
 CANDIDATES = 90  # 30 peaks of each of three parts
 FUSION_BATCH = 8
 
 
 def measure_inference(
-    config: PINetConfig, *, size: int = 512, batch: int = 1, rounds: int = 7
+    config: PINet, *, size: int = 512, batch: int = 1, rounds: int = 7
 ) -> dict[str, Seconds]:
     """Times the flip test of `batch` square images, its parts, and the yardstick.
 
@@ -38,7 +42,7 @@ def measure_inference(
     Returns:
         By name; the yardstick only where `timm` is installed.
     """
-    model = PINet(config, folded=True)
+    model = config.network(Compute(folded=True))
     variables = jax.device_put(fold_batch_norm(busy_variables(config)))
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8))
@@ -50,32 +54,33 @@ def measure_inference(
     )
     poses = poses.astype(jnp.float32)
 
-    whole = _compiled(functools.partial(infer, model, InferenceConfig(input_size=size)))
+    whole = _compiled(functools.partial(infer, config, PINetInference(input_size=size)))
+    frames = FrameBatch((image,), jnp.zeros((batch, 2, 3)))
     network = _compiled(lambda v, x: _without_offsets(model.apply(v, x)))
     decode = _compiled(lambda part_map: _peaks(part_map))
     refine = _compiled(functools.partial(model.apply, method="refine"))
     fuse, candidates = _fusion(batch, config)
     calls: dict[str, Callable[[], Any]] = {
-        f"whole flip test, {batch} x {size}": lambda: whole(variables, [image]),
+        f"whole flip test, {batch} x {size}": lambda: whole(variables, frames),
         "  network, image and mirror": lambda: network(variables, inputs),
         "  peaks": lambda: decode(maps.part_map),
         "  refinement": lambda: refine(variables, features, poses, both),
         "  fusion": lambda: fuse(candidates),
     }
-    yardstick = timm_forward(2 * batch, size) if config.backbone == PINetConfig().backbone else None
+    yardstick = timm_forward(2 * batch, size) if config.backbone == PINet().backbone else None
     if yardstick is not None:
         calls["timm's HRNet-W32 in PyTorch, image and mirror"] = yardstick
     return time_in_turns(calls, rounds)
 
 
-def measure_fusion(config: PINetConfig, *, rounds: int = 200) -> Seconds:
+def measure_fusion(config: PINet, *, rounds: int = 200) -> Seconds:
     """Times the fusion of 90 candidates, an image of a batch of 8."""
     fuse, candidates = _fusion(FUSION_BATCH, config)
     seconds = time_in_turns({"fusion": lambda: fuse(candidates)}, rounds)["fusion"]
     return Seconds(seconds.median / FUSION_BATCH, seconds.best / FUSION_BATCH)
 
 
-def busy_variables(config: PINetConfig) -> Variables:
+def busy_variables(config: PINet) -> Variables:
     """First variables with larger kernels, so that activations neither vanish nor overflow.
 
     Of a fresh network they fall below the smallest normal float, whose arithmetic has a time of
@@ -96,7 +101,7 @@ def busy_variables(config: PINetConfig) -> Variables:
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(function, compiler_options=cpu_compiler_options())
+    return jax.jit(function, compiler_options=compiler_options(jax.default_backend()))
 
 
 def _without_offsets(outputs: Any) -> Any:
@@ -109,7 +114,7 @@ def _peaks(part_map: jax.Array) -> jax.Array:
     return yx.reshape(yx.shape[0], -1, 2)
 
 
-def _fusion(batch: int, config: PINetConfig) -> tuple[Callable[[PoseSet], PoseSet], PoseSet]:
+def _fusion(batch: int, config: PINet) -> tuple[Callable[[PoseSet], PoseSet], PoseSet]:
     """The fusion, and crowds of 18 people with five candidates each."""
     skeleton = config.skeleton
     rng = np.random.default_rng(0)

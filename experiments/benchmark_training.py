@@ -19,18 +19,21 @@ import tyro
 
 from experiments.timing import time_in_turns
 from experiments.yardstick import timm_backbone
-from pinet_jax.freed_memory import keep_freed_memory
-from pinet_jax.inference import cpu_compiler_options
-from pinet_jax.models.config import PINetConfig
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import abstract_variables
+from pinet_jax.frames import STRIDE
+from pinet_jax.methods.base import abstract_variables, init_variables
+from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks.layers import Compute
+from pinet_jax.runtime import (
+    compiler_options,
+    keep_freed_memory,
+    make_mesh,
+    replicated,
+    split_by_image,
+)
 from pinet_jax.training import (
     Training,
     TrainingConfig,
     compile_train_step,
-    make_mesh,
-    replicated,
-    split_by_image,
 )
 
 _PEOPLE = 30
@@ -70,15 +73,15 @@ def main(
 
 def step_figures(config: TrainingConfig, size: int, repeats: int) -> str:
     """Compiles the whole step, and takes it `repeats` times."""
-    training, mesh = Training.make(PINetConfig(), config, steps_per_epoch=1000), make_mesh()
-    shapes = jax.eval_shape(training.init_state, abstract_variables(PINetConfig()))
+    training, mesh = Training.make(PINet(), config, steps_per_epoch=1000), make_mesh()
+    shapes = jax.eval_shape(training.init_state, abstract_variables(PINet()))
     batch = _batch(config.batch_size, size)
     start = time.perf_counter()
     step: Any = compile_train_step(training, mesh)  # a jitted function
     program = step.lower(shapes, batch).compile()
     words = [f"compiled in {time.perf_counter() - start:.0f} s", _memory(program)]
     if repeats:
-        state = jax.device_put(training.init_state(init_variables(PINetConfig())), replicated(mesh))
+        state = jax.device_put(training.init_state(init_variables(PINet())), replicated(mesh))
         sent = jax.device_put(batch, split_by_image(mesh))
         times = []
         for _ in range(repeats + 2):
@@ -103,16 +106,14 @@ def backbone_figures(batch_size: int, size: int, bfloat16: bool, repeats: int) -
 
 
 def _ours(batch_size: int, size: int, bfloat16: bool) -> tuple[Callable[[], Any], float]:
-    config = TrainingConfig(bfloat16=bfloat16)
-    model = Training.make(PINetConfig(refinement=None), config, 1000).model
-    variables = init_variables(model.config)
+    method = PINet(refinement=None)
+    dtype = jnp.bfloat16 if bfloat16 else jnp.float32
+    network = method.network(Compute(dtype=dtype, train=True))
+    variables = init_variables(method)
 
     def loss(params: Any, statistics: Any, images: jax.Array) -> Any:
-        outputs, new = model.apply(
-            {"params": params, "batch_stats": statistics},
-            images,
-            train=True,
-            mutable=["batch_stats"],
+        outputs, new = network.apply(
+            {"params": params, "batch_stats": statistics}, images, mutable=["batch_stats"]
         )
         return outputs.features.astype(jnp.float32).mean(), new
 
@@ -120,7 +121,8 @@ def _ours(batch_size: int, size: int, bfloat16: bool) -> tuple[Callable[[], Any]
         (variables["params"], variables["batch_stats"], np.zeros((batch_size, size, size, 3), "f4"))
     )
     start = time.perf_counter()
-    gradient = jax.jit(jax.grad(loss, has_aux=True), compiler_options=cpu_compiler_options())
+    options = compiler_options(jax.default_backend())
+    gradient = jax.jit(jax.grad(loss, has_aux=True), compiler_options=options)
     program = gradient.lower(*inputs).compile()
     return lambda: program(*inputs), time.perf_counter() - start
 
@@ -149,13 +151,12 @@ def _timm(batch_size: int, size: int, bfloat16: bool) -> Callable[[], Any]:
 
 def _batch(count: int, size: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    side = size // 4
-    keypoints = rng.uniform(0, side, (count, _PEOPLE, 17, 3)).astype(np.float32)
+    keypoints = rng.uniform(0, size, (count, _PEOPLE, 17, 3)).astype(np.float32)
     return {
         "image": rng.integers(0, 256, (count, size, size, 3), np.uint8),
         "keypoints": keypoints,
         "area": rng.uniform(2000, 9000, (count, _PEOPLE)).astype(np.float32),
-        "valid_mask": np.ones((count, side, side), np.uint8),
+        "valid_mask": np.ones((count, size // STRIDE, size // STRIDE), np.uint8),
     }
 
 

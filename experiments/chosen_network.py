@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
-from pinet_jax.inference import InferenceConfig
+from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.methods.pinet import PINetInference
 from pinet_jax.pretrained import SYNTHETIC_TINY
 
 
@@ -46,7 +47,7 @@ def choose_network(
     if input_size is not None:
         flags["input_size"] = input_size
     if checkpoint is not None and experiment is None:
-        inference = InferenceConfig(**flags)
+        inference = PINetInference(**flags)
         return ChosenNetwork(checkpoint, None, inference, "not stated; name its --config")
     if checkpoint is None:
         print(

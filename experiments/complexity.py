@@ -7,10 +7,10 @@ import operator
 from collections.abc import Mapping
 
 from experiments.configs import load_config
-from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.complexity import Complexity, count_complexity
 from pinet_jax.decoding import PEAKS_PER_PART
 from pinet_jax.errors import UsageError
+from pinet_jax.runtime import use_user_cache
 
 # Table 3 of the paper: millions of parameters, and billions of multiply-adds at 512 x 512.
 PAPER = {

@@ -20,6 +20,7 @@ def main(file: Annotated[str, tyro.conf.Positional], *, config: str, out: str) -
         config: the network it belongs to: ochuman, crowdpose, coco, or a Python file of your own.
         out: the checkpoint's folder, a new one.
     """
-    model = load_config(config).model
-    save_model(out, model, from_state_dict(read_arrays(file), model, where=file))
+    experiment = load_config(config)
+    variables = from_state_dict(read_arrays(file), experiment.model, where=file)
+    save_model(out, experiment.model, variables, experiment.inference)
     print(f"{out}: the weights of {file}, with the config {config}")

@@ -276,12 +276,14 @@ def _run_checkpoint(
 
     from experiments import split_prediction
     from pinet_jax.checkpoints import load_model
-    from pinet_jax.compilation_cache import use_user_cache
     from pinet_jax.inference import Predictor
+    from pinet_jax.runtime import use_user_cache
 
     use_user_cache()
     experiment = test.network.experiment
-    model, variables = load_model(test.network.checkpoint, experiment.model if experiment else None)
+    model, variables, _ = load_model(
+        test.network.checkpoint, experiment.model if experiment else None
+    )
     metric = metric or metric_of(model.skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.
     dataset = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pinet_jax.checkpoints import export_model, load_model
+from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import UsageError
+from pinet_jax.interop.model_files import write_model_file
 from pinet_jax.interop.weight_files import TORCH_SUFFIXES
 
 _SUFFIXES = {"npz": (".npz",), "safetensors": (".safetensors",), "torch": TORCH_SUFFIXES}
@@ -31,5 +32,5 @@ def main(
     """
     if Path(out).suffix not in _SUFFIXES[format]:
         raise UsageError(f"--out {out}: a {format} file ends in {' or '.join(_SUFFIXES[format])}")
-    export_model(out, *load_model(checkpoint), half=half)
+    write_model_file(out, *load_model(checkpoint), half=half)
     print(f"{out}: the weights of {checkpoint}")

@@ -20,17 +20,14 @@ from tqdm import tqdm
 
 from experiments.chosen_network import choose_network
 from pinet_jax.checkpoints import load_model
-from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.result_files import pose_entries
 from pinet_jax.files import write_whole
 from pinet_jax.images import find_images, image_size, read_image
-from pinet_jax.inference import (
-    Poses,
-    Predictor,
-    default_batch_size,
-    resized_shape,
-)
+from pinet_jax.inference import Predictor, Prepared, default_batch_size
+from pinet_jax.poses import Poses
+from pinet_jax.resizing import resized_shape
+from pinet_jax.runtime import use_user_cache
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import draw_poses
 
@@ -94,7 +91,7 @@ def main(
     tasks, failures = plan(images, out, network.inference.input_size)
     if tasks:
         expected = None if network.experiment is None else network.experiment.model
-        model_config, variables = load_model(network.checkpoint, expected)
+        model_config, variables, _ = load_model(network.checkpoint, expected)
         devices = jax.local_devices()[: len(tasks)]
         predictor = Predictor(model_config, variables, network.inference, devices)
         failures += predict_tasks(
@@ -130,14 +127,10 @@ class PosePredictor(Protocol):
 
     skeleton: Skeleton
 
-    def prepare(
-        self, images: Sequence[np.ndarray], batch_size: int | None = None
-    ) -> list[np.ndarray]:
+    def prepare(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> Prepared:
         """Resizes and stacks pictures."""
 
-    def predict_prepared(
-        self, inputs: Sequence[np.ndarray], image_shapes: Sequence[tuple[int, int]]
-    ) -> Sequence[Mapping[str, Poses]]:
+    def predict_prepared(self, prepared: Prepared) -> Sequence[Mapping[str, Poses]]:
         """Poses of every stage, the last one called "final"."""
 
 
@@ -257,8 +250,8 @@ def predict_tasks(
             if not batch.images:
                 continue
             progress.set_description(_stage(next(iter(batch.images)).shape, compiled))
-            shapes = [(image.shape[0], image.shape[1]) for image in batch.images.values()]
-            results = predictor.predict_prepared(batch.inputs, shapes)
+            assert batch.inputs is not None
+            results = predictor.predict_prepared(batch.inputs)
             _finish(drawn)
             for (task, image), stages in zip(batch.images.items(), results, strict=True):
                 poses[task] = stages["final"]
@@ -293,7 +286,7 @@ class _Batch:
     """Pictures of one input shape, ready for the device, and what was wrong with the others."""
 
     images: dict[Task, np.ndarray]
-    inputs: list[np.ndarray]
+    inputs: Prepared | None
     errors: list[InputError]
 
 
@@ -330,7 +323,7 @@ def _read_batch(predictor: PosePredictor, size: int, tasks: Sequence[Task]) -> _
             images[task] = read_image(task.source)
         except InputError as error:
             errors.append(error)
-    inputs = predictor.prepare(list(images.values()), size) if images else []
+    inputs = predictor.prepare(list(images.values()), size) if images else None
     return _Batch(images, inputs, errors)
 
 

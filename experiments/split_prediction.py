@@ -26,7 +26,8 @@ from data_pipelines.records import Split, image_pixels
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import Entry, PartialResults, pose_entries
 from pinet_jax.images import read_image
-from pinet_jax.inference import Poses
+from pinet_jax.inference import Prepared
+from pinet_jax.poses import Poses
 from pinet_jax.resizing import resized_shape
 
 _THREADS = 4  # decoding and resizing release the interpreter's lock
@@ -38,14 +39,10 @@ Stages = Mapping[str, Poses]  # coarse, refined, final
 class PosePredictor(Protocol):
     """What is asked of a `pinet_jax.inference.Predictor`, which says what these are."""
 
-    def prepare(
-        self, images: Sequence[np.ndarray], batch_size: int | None = None
-    ) -> list[np.ndarray]:
+    def prepare(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> Prepared:
         """Resizes and stacks images."""
 
-    def predict_prepared(
-        self, inputs: Sequence[np.ndarray], image_shapes: Sequence[tuple[int, int]]
-    ) -> Sequence[Stages]:
+    def predict_prepared(self, prepared: Prepared) -> Sequence[Stages]:
         """Poses of every stage."""
 
 
@@ -283,10 +280,10 @@ def _predict(
     While the device works on a batch, the next ones are read and resized.
     """
 
-    def load(batch: _Batch) -> list[np.ndarray]:
+    def load(batch: _Batch) -> Prepared:
         return predictor.prepare([images.read(place) for place in batch.places], batch.size)
 
-    waiting: collections.deque[tuple[_Batch, Future[list[np.ndarray]]]] = collections.deque()
+    waiting: collections.deque[tuple[_Batch, Future[Prepared]]] = collections.deque()
     left = iter(_batches(images, places, input_size, batch_size))
     with ThreadPoolExecutor(_THREADS) as pool:
         while True:
@@ -296,8 +293,8 @@ def _predict(
                 return
             batch, loaded = waiting.popleft()
             inputs = loaded.result()
-            shapes = [images.shapes[place] for place in batch.places]
-            yield batch, inputs[0].shape, predictor.predict_prepared(inputs, shapes)
+            shape = inputs.batches[0].pixels[0].shape
+            yield batch, shape, predictor.predict_prepared(inputs)
 
 
 def _batches(

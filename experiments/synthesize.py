@@ -24,10 +24,10 @@ from data_pipelines.synthetic_crowds.coco_format import (
 )
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from data_pipelines.synthetic_crowds.crowds import Crowd, crowds
-from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.crowding import mean_box_iou
 from pinet_jax.files import write_whole, writing
+from pinet_jax.runtime import use_user_cache
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
 
 _JPEG_QUALITY = 95

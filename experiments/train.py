@@ -29,23 +29,25 @@ from experiments.training_data import TrainingData, open_training_data
 from experiments.training_log import TrainingLog
 from experiments.validation import Validation
 from pinet_jax.checkpoints import TrainingCheckpoints, load_model
-from pinet_jax.compilation_cache import use_user_cache
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.files import write_whole
-from pinet_jax.freed_memory import keep_freed_memory
 from pinet_jax.interop.state_dict import replace_backbone
 from pinet_jax.interop.weight_files import read_arrays
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import Variables, abstract_variables
+from pinet_jax.methods.base import abstract_variables, init_variables
+from pinet_jax.networks.initializers import Variables
+from pinet_jax.runtime import (
+    keep_freed_memory,
+    make_mesh,
+    replicated,
+    split_by_image,
+    use_user_cache,
+)
 from pinet_jax.training import (
     Metrics,
     Training,
     TrainState,
     check_batch_size,
     compile_train_step,
-    make_mesh,
-    replicated,
-    split_by_image,
 )
 
 
@@ -184,7 +186,9 @@ def train(
     data = open_training_data(config)
     training = Training.make(config.model, config.training, _steps_per_epoch(config, data))
     _note_config(config, workdir)
-    checkpoints = TrainingCheckpoints(workdir / "checkpoints", config.model, keep=config.loop.keep)
+    checkpoints = TrainingCheckpoints(
+        workdir / "checkpoints", config.model, config.inference, keep=config.loop.keep
+    )
     with contextlib.closing(checkpoints):
         if checkpoints.latest_step is None:
             state = _first_state(config, training, mesh, init_backbone, init_model)
@@ -283,14 +287,14 @@ class _Loop:
 
     def _save(self, step: int, state: TrainState) -> None:
         if self._saved != step:
-            self._checkpoints.save(step, state.tested, state.rest)
+            self._checkpoints.save(step, state.test_variables, state.training_variables)
             self._saved = step
 
     def _test(self, step: int, state: TrainState) -> None:
         """Tests the state, which is saved, and stores the figures with it."""
         figures: dict[str, float | None] = {}
         if self._validation is not None:
-            figures = self._validation.run(step, state.tested, lambda: self._check(step))
+            figures = self._validation.run(step, state.test_variables, lambda: self._check(step))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"tested {step}")
         self._checkpoints.record_evaluation(step, figures)
@@ -385,7 +389,7 @@ def _first_state(
 ) -> TrainState:
     variables: Variables
     if init_model is not None:
-        _, variables = load_model(init_model, config.model)
+        variables = load_model(init_model, config.model).variables
     else:
         variables = init_variables(config.model, config.training.seed)
     if init_backbone is not None:
@@ -404,7 +408,9 @@ def _restored_state(
     placed = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
     )
-    return TrainState.join(*checkpoints.restore(placed.tested, placed.rest))
+    return TrainState.from_checkpoint(
+        *checkpoints.restore(placed.test_variables, placed.training_variables)
+    )
 
 
 def _note_config(config: ExperimentConfig, workdir: Path) -> None:

@@ -21,11 +21,10 @@ from jax.sharding import Sharding
 from experiments.configs.base import ExperimentConfig
 from experiments.evaluate import EvaluationSet, open_test_set
 from pinet_jax.errors import InputError
-from pinet_jax.inference import STRIDE
+from pinet_jax.methods.base import Batch
 from pinet_jax.skeletons import Skeleton
-from pinet_jax.training import DeviceBatch
 
-Batches = Iterator[tuple[DeviceBatch, np.ndarray]]  # and the image ids of this process's rows, [B]
+Batches = Iterator[tuple[Batch, np.ndarray]]  # and the image ids of this process's rows, [B]
 
 _BLOCK = 64  # batches of rendered crowds that are kept to be trained on again
 _TEST_SEED = 2**20  # added to a training's seed, so that no test image is trained on
@@ -113,7 +112,7 @@ class SyntheticCrowds:
         key = jax.random.key(self._config.training.seed)
         kept: dict[int, dict[str, np.ndarray]] = {}
 
-        def make(step: int) -> tuple[DeviceBatch, np.ndarray]:
+        def make(step: int) -> tuple[Batch, np.ndarray]:
             number, turn = crowds_of_step(step, self._synthetic.passes)
             ids = number * size + first + np.arange(share, dtype=np.int32)
             # After a restart they are not there, and are rendered again.
@@ -171,13 +170,13 @@ def crowds_of_step(step: int, passes: int) -> tuple[int, int]:
     return block * _BLOCK + place, turn
 
 
-def mirrored(batch: DeviceBatch, skeleton: Skeleton) -> DeviceBatch:
-    """A training batch (see `pinet_jax.training.train_step`) with left and right exchanged."""
+def mirrored(batch: Batch, skeleton: Skeleton) -> Batch:
+    """A training batch (see `Method.losses`) with left and right exchanged."""
     keypoints = batch["keypoints"][:, :, np.array(skeleton.mirror_permutation)]  # [B, P, K, 3]
     x, rest = keypoints[..., :1], keypoints[..., 1:]
-    last = (batch["image"].shape[2] - 1) / STRIDE  # the last pixel's centre, on the map
+    last = batch["image"].shape[2] - 1  # the last pixel's centre
     x = jnp.where(keypoints[..., 2:] > 0, last - x, x)
-    return batch | {
+    return dict(batch) | {
         "image": batch["image"][:, :, ::-1],
         "keypoints": jnp.concatenate([x, rest], axis=-1),
         "valid_mask": batch["valid_mask"][:, :, ::-1],

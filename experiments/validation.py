@@ -19,7 +19,7 @@ from pinet_jax.evaluation.result_files import PartialResults
 from pinet_jax.evaluation.results import read_annotations, read_results
 from pinet_jax.evaluation.summary import evaluate, metric_of
 from pinet_jax.inference import Predictor
-from pinet_jax.models.pinet import Variables
+from pinet_jax.networks.initializers import Variables
 from pinet_jax.visualization import draw_poses
 
 

@@ -9,7 +9,7 @@ Legend for shapes: B frames of a batch, H x W a frame, N poses, K keypoints.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import jax
@@ -45,17 +45,16 @@ class FrameBatch(NamedTuple):
         matrix: float32 [B, 2, 3], the frames' maps; those of padding are 0.
     """
 
-    pixels: tuple[jax.Array | np.ndarray, ...]
-    matrix: jax.Array | np.ndarray
+    pixels: tuple[jax.Array, ...]
+    matrix: jax.Array
 
 
 def stack_frames(frames: Sequence[Frame], size: int) -> FrameBatch:
-    """A batch of `size` frames; what is missing is black."""
-    padding = ((0, size - len(frames)),)
+    """A batch of `size` frames, NumPy arrays; what is missing is black."""
 
-    def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def stack(arrays: Sequence[np.ndarray]) -> Any:
         stacked = np.stack(arrays)
-        return np.pad(stacked, padding + ((0, 0),) * (stacked.ndim - 1))
+        return np.pad(stacked, ((0, size - len(arrays)), *[(0, 0)] * (stacked.ndim - 1)))
 
     return FrameBatch(
         pixels=tuple(map(stack, zip(*(frame.pixels for frame in frames), strict=True))),

@@ -22,12 +22,12 @@ from data_pipelines.synthetic_crowds.dice import Dice
 from data_pipelines.synthetic_crowds.placement import place_people
 from data_pipelines.synthetic_crowds.primitives import Paint, Solids, project
 from data_pipelines.synthetic_crowds.rasterizer import Canvas, rasterize
+from pinet_jax.frames import STRIDE
 from pinet_jax.skeletons import COCO_17, Skeleton
 
 CHOICES = 6  # bodies drawn for each person, to find one that fits
 LAYER = 8.0  # picture sides between two people's depths: nobody reaches through another
 LEAST_SEEN = 0.05  # share of a person that must be seen to be annotated
-STRIDE = 4  # input pixels of one feature-map pixel
 
 
 _ANKLES = np.array([bodies.LANDMARKS.index(f"{side}_ankle") for side in ("left", "right")])
@@ -133,7 +133,7 @@ def crowd_batch(
         max_people: P, rows to which people are padded, at least the config's most.
 
     Returns:
-        image: uint8 [B, S, S, 3]; keypoints: float32 [B, P, K, 3] in feature-map pixels; area:
+        image: uint8 [B, S, S, 3]; keypoints: float32 [B, P, K, 3] in input pixels; area:
         float32 [B, P], of the boxes in input pixels; valid_mask: uint8 [B, S/4, S/4].
     """
 
@@ -144,11 +144,10 @@ def training_batch(made: Crowd, *, max_people: int) -> dict[str, jax.Array]:
     """Crowds with a leading axis B, in the form that `crowd_batch` states."""
     batch, people = made.people.shape
     side = made.image.shape[1] // STRIDE
-    to_map = jnp.asarray([1 / STRIDE, 1 / STRIDE, 1], jnp.float32)[None, None, None]
     rows = ((0, 0), (0, max_people - people))
     return {
         "image": made.image,
-        "keypoints": jnp.pad(made.keypoints * to_map, (*rows, (0, 0), (0, 0))),
+        "keypoints": jnp.pad(made.keypoints, (*rows, (0, 0), (0, 0))),
         "area": jnp.pad(made.boxes[..., 2] * made.boxes[..., 3], rows),
         "valid_mask": jnp.ones((batch, side, side), jnp.uint8),
     }

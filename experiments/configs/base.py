@@ -7,8 +7,8 @@ import dataclasses
 from data_pipelines.config import DataConfig
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from pinet_jax.errors import UsageError
-from pinet_jax.inference import InferenceConfig
-from pinet_jax.models.config import PINetConfig
+from pinet_jax.methods.base import InferenceConfig, Method
+from pinet_jax.methods.pinet import PINetInference
 from pinet_jax.training import TrainingConfig
 
 
@@ -46,9 +46,9 @@ class LoopConfig:
 class ExperimentConfig:
     """One file of this folder makes one of these."""
 
-    model: PINetConfig
+    model: Method
     data: DataConfig = DataConfig()
     synthetic: SyntheticConfig | None = None  # if given, takes the place of `data`
-    inference: InferenceConfig = InferenceConfig()
+    inference: InferenceConfig = PINetInference()  # the method's own
     training: TrainingConfig = TrainingConfig()
     loop: LoopConfig = LoopConfig()

@@ -7,7 +7,7 @@ from typing import Any
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from pinet_jax.models import graphs
+from pinet_jax.networks import graphs
 from pinet_jax.skeletons import Skeleton
 
 _GRAPHS = {

@@ -9,7 +9,7 @@ Where the devices cannot hold 20 images at once, add `--training.accumulate 4`.
 
 from data_pipelines.config import DataConfig
 from experiments.configs.base import ExperimentConfig, LoopConfig
-from pinet_jax.models.config import PINetConfig
+from pinet_jax.methods.pinet import PINet
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.training import OptimizerConfig, TrainingConfig
 
@@ -17,7 +17,7 @@ from pinet_jax.training import OptimizerConfig, TrainingConfig
 def get_config() -> ExperimentConfig:
     """HRNet-W32, part-large, dynamic graph."""
     return ExperimentConfig(
-        model=PINetConfig(COCO_17),
+        model=PINet(COCO_17),
         data=DataConfig("ochuman", train_split="val", eval_split="test"),
         training=TrainingConfig(
             batch_size=20, epochs=140, optimizer=OptimizerConfig(drops=(90, 120))

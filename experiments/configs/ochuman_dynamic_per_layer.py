@@ -10,8 +10,8 @@ import dataclasses
 
 from experiments.configs import ochuman
 from experiments.configs.base import ExperimentConfig
-from pinet_jax.models import graphs
-from pinet_jax.models.config import RefinementConfig
+from pinet_jax.networks import graphs
+from pinet_jax.networks.refinement import RefinementConfig
 
 
 def get_config() -> ExperimentConfig:

@@ -116,7 +116,7 @@ def draw_variables(network: nn.Module, seed: int = 0) -> Variables:
 
     def traced(image: jax.Array) -> Variables:
         with _noting() as notes:
-            variables = network.init(jax.random.key(0), image)
+            variables = dict(network.init(jax.random.key(0), image))
         known = {id(value): rule for value, rule in notes}
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
             if id(leaf) not in known:

@@ -12,11 +12,11 @@ from experiments.evaluate import main
 from experiments.scoring import Scoring
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
-from pinet_jax.models.config import MICRO, PINetConfig
+from pinet_jax.methods.pinet import PINet
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.conftest import shared_data
 from tests.pinet_jax.evaluation.crowds import make_crowd
-from tests.tiny import lively_variables
+from tests.tiny import MICRO, lively_variables
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_nothing_is_written_for_refused_results(files):
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory):
     """A checkpoint of a micro network."""
-    config = PINetConfig(backbone=MICRO)
+    config = PINet(backbone=MICRO)
     path = tmp_path_factory.mktemp("model") / "micro"
     save_model(path, config, lively_variables(config))
     return path

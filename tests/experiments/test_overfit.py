@@ -15,7 +15,8 @@ from experiments import prepare
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig, LoopConfig
 from experiments.train import train
-from pinet_jax.models.config import HRNetConfig, RefinementConfig
+from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.training import OptimizerConfig
 from tests.conftest import shared_data
 

@@ -17,11 +17,11 @@ from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
 from pinet_jax.images import read_image
 from pinet_jax.inference import InferenceConfig, Poses, Predictor
-from pinet_jax.models.config import MICRO, PINetConfig
+from pinet_jax.methods.pinet import PINet
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.visualization import person_color
 from tests.conftest import ROOT, golden, shared_data
-from tests.tiny import lively_variables
+from tests.tiny import MICRO, lively_variables
 from tests.weights_rule import state_dict
 
 RED = (200, 30, 30)
@@ -260,7 +260,7 @@ def test_a_failure_to_draw_is_not_silent(tmp_path):
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory):
     """A checkpoint of a micro network, its config and variables."""
-    config = PINetConfig(backbone=MICRO, refinement=None)
+    config = PINet(backbone=MICRO, refinement=None)
     variables = lively_variables(config)
     path = tmp_path_factory.mktemp("model") / "micro"
     save_model(path, config, variables)

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from pinet_jax.checkpoints import save_model
-from pinet_jax.models.config import MICRO, PINetConfig
-from pinet_jax.models.initialization import init_variables
+from pinet_jax.methods.base import init_variables
+from pinet_jax.methods.pinet import PINet
 from pinet_jax.skeletons import COCO_17
 from tests.conftest import ROOT
 from tests.pinet_jax.evaluation.crowds import make_crowd
+from tests.tiny import MICRO
 
 # Arguments: the folder, the output, this process's number, how many there are, their port, and
 # after how many images this one dies (-1: never).
@@ -65,7 +66,7 @@ SIZES = [(60, 90), (64, 96), (60, 90), (64, 90), (60, 85), (60, 90), (64, 96)]
 def folder(tmp_path_factory):
     """A micro network, and seven images with annotations."""
     folder = tmp_path_factory.mktemp("evaluation")
-    config = PINetConfig(backbone=MICRO, refinement=None)
+    config = PINet(backbone=MICRO, refinement=None)
     rng = np.random.default_rng(0)
 
     def enlarged(leaf):

@@ -12,7 +12,7 @@ from experiments import train as command
 from experiments.train import train
 from pinet_jax.checkpoints import load_model, step_folders
 from pinet_jax.errors import InputError, UsageError
-from pinet_jax.models.config import HRNetConfig
+from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.skeletons import CROWDPOSE_14
 from tests.tiny import MODEL, experiment, with_loop
 

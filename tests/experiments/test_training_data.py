@@ -41,15 +41,15 @@ def test_a_mirrored_batch_has_its_keypoints_where_the_pixels_went():
     made["image"][:] = 0
     made["keypoints"][:] = 0
     made["image"][0, 20, 8] = 255  # row 20, column 8: a left wrist
-    made["keypoints"][0, 0, LEFT_WRIST] = 8 / 4, 20 / 4, 2
+    made["keypoints"][0, 0, LEFT_WRIST] = 8, 20, 2
     made["image"][0, 4, 63] = 100  # the last column: a nose
-    made["keypoints"][0, 0, NOSE] = 63 / 4, 4 / 4, 1
+    made["keypoints"][0, 0, NOSE] = 63, 4, 1
     made["valid_mask"][0, 3, 1] = 0
 
     seen = jax.device_get(mirrored(made, COCO_17))
     keypoints = seen["keypoints"][0, 0]
-    np.testing.assert_array_equal(keypoints[RIGHT_WRIST], [55 / 4, 20 / 4, 2])
-    np.testing.assert_array_equal(keypoints[NOSE], [0, 4 / 4, 1])
+    np.testing.assert_array_equal(keypoints[RIGHT_WRIST], [55, 20, 2])
+    np.testing.assert_array_equal(keypoints[NOSE], [0, 4, 1])
     assert seen["image"][0, 20, 55].tolist() == [255] * 3
     assert seen["image"][0, 4, 0].tolist() == [100] * 3
     assert (keypoints[:, 2] > 0).sum() == 2 and not seen["keypoints"][1].any()

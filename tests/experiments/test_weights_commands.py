@@ -16,10 +16,11 @@ from tests.weights_rule import state_dict
 
 MICRO_CONFIG = """
 from experiments.configs.base import ExperimentConfig
-from pinet_jax.models.config import MICRO, PINetConfig
+from pinet_jax.methods.pinet import PINet
+from tests.tiny import MICRO
 
 def get_config():
-    return ExperimentConfig(model=PINetConfig(backbone=MICRO))
+    return ExperimentConfig(model=PINet(backbone=MICRO))
 """
 
 
@@ -27,7 +28,7 @@ def get_config():
 def micro(tmp_path):
     """A config file of the user's own, and weights for it."""
     from pinet_jax.interop.state_dict import to_state_dict
-    from pinet_jax.models.initialization import init_variables
+    from pinet_jax.methods.base import init_variables
 
     config = tmp_path / "mine.py"
     config.write_text(MICRO_CONFIG)

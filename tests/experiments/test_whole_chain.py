@@ -10,7 +10,7 @@ from experiments.scoring import Scoring
 from pinet_jax.checkpoints import load_model
 from pinet_jax.interop.state_dict import to_state_dict
 from pinet_jax.interop.weight_files import write_arrays
-from pinet_jax.models.initialization import init_variables
+from pinet_jax.methods.base import init_variables
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.training import make_mesh
 from tests.data_pipelines import coco_files

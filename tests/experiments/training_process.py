@@ -22,7 +22,7 @@ from experiments import train as command
 from experiments.configs.base import ExperimentConfig
 from pinet_jax import training
 from pinet_jax.losses import LossConfig
-from pinet_jax.models.pinet import PINet
+from pinet_jax.methods.pinet import PINet
 from pinet_jax.training import OptimizerConfig, Training
 from tests.data_pipelines.memory_records import make_records
 from tests.tiny import experiment

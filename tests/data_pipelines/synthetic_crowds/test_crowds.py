@@ -252,12 +252,12 @@ def test_both_skeletons_show_the_same_people(random_crowds):
     assert np.abs(between[both]).max() < 0.25 * SIZE  # the nose is between head's top and neck
 
 
-def test_training_batches_are_in_feature_map_pixels(random_crowds):
+def test_training_batches_are_in_input_pixels(random_crowds):
     batch = training_batch(jax.tree.map(jnp.asarray, random_crowds), max_people=30)
     assert batch["image"].dtype == batch["valid_mask"].dtype == jnp.uint8
     assert batch["keypoints"].shape == (48, 30, 17, 3) and batch["area"].shape == (48, 30)
     np.testing.assert_allclose(
-        batch["keypoints"][:, :5, :, :2], random_crowds.keypoints[..., :2] / 4, atol=1e-5
+        batch["keypoints"][:, :5, :, :2], random_crowds.keypoints[..., :2], atol=1e-5
     )
     np.testing.assert_array_equal(batch["keypoints"][:, :5, :, 2], random_crowds.keypoints[..., 2])
     np.testing.assert_array_equal(batch["keypoints"][:, 5:], 0)

@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pinet_jax.models.config import BatchNormConfig
-from pinet_jax.models.layers import BatchNorm
+from pinet_jax.networks.layers import BatchNorm, BatchNormConfig
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(1, 2, (4, 3, 5, 6)).astype(np.float32)

@@ -2,9 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
-from pinet_jax.inference import cpu_compiler_options
-from pinet_jax.models.layers import materialized, upsample_bilinear
+from pinet_jax.networks.layers import upsample_bilinear
+from pinet_jax.networks.materialization import materialized
+from pinet_jax.runtime import compiler_options, make_mesh
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
@@ -18,13 +20,30 @@ def test_enlargement_is_half_pixel_bilinear(factor):
 def test_fusion_stops_at_what_is_materialized():
     """Else every layer would compute the layers before it anew, at the same values."""
 
-    def program(x):
-        return jnp.tanh(materialized(jnp.exp(x)))
+    def kernels(between):
+        program = jax.jit(
+            lambda x: jnp.tanh(between(jnp.exp(x))), compiler_options=compiler_options("cpu")
+        )
+        return program.lower(jnp.ones((8, 8))).compile().as_text().count("kind=kLoop")
 
-    x = jnp.ones((8, 8))
-    compiled = {
-        name: jax.jit(program, compiler_options=options).lower(x).compile().as_text()
-        for name, options in (("plain", {}), ("ours", cpu_compiler_options()))
+    assert (kernels(lambda x: x), kernels(materialized)) == (1, 2)
+
+
+def test_barriers_are_for_programs_of_cpus_alone():
+    """Whichever machine they are lowered on, and through whatever transformation."""
+    mesh = make_mesh(jax.devices()[:2])
+
+    def slope(x):
+        return jax.grad(lambda x: jnp.tanh(materialized(jnp.exp(x))).sum())(x)
+
+    split = jax.shard_map(jax.vmap(slope), mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    lowered = jax.jit(split).trace(jnp.ones((4, 3)))
+    barriers = {
+        platform: lowered.lower(lowering_platforms=(platform,)).as_text().count("barrier")
+        for platform in ("cpu", "cuda", "tpu")
     }
-    kernels = {name: text.count("kind=kLoop") for name, text in compiled.items()}
-    assert kernels == {"plain": 1, "ours": 2}
+    assert barriers == {"cpu": 2, "cuda": 0, "tpu": 0}
+    x = jnp.linspace(-1, 1, 12).reshape(4, 3)
+    expected = (1 - jnp.tanh(jnp.exp(x)) ** 2) * jnp.exp(x)
+    np.testing.assert_allclose(split(x), expected, rtol=1e-5)
+    assert compiler_options("cuda") == compiler_options("tpu") == {}
