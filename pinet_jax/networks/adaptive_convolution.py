@@ -42,7 +42,7 @@ def sample_maps(maps: jax.Array, yx: jax.Array) -> jax.Array:
     Returns:
         [B, N, C], float32 (or float64).
     """
-    _, h, w, c = maps.shape
+    _, h, w, _ = maps.shape
     # A margin of zeros, so that a window of 2 x 2 is there for all positions that read any value.
     padded = jnp.pad(maps, ((0, 0), (1, 2), (1, 2), (0, 0)))
     yx = jnp.clip(yx, -1, np.array([[[h, w]]], yx.dtype))
@@ -111,7 +111,8 @@ def adaptive_convolution(x: jax.Array, weights: TapWeights) -> jax.Array:
 
     def convolve_group(inputs: tuple[jax.Array, TapWeights]) -> jax.Array:
         maps, own = inputs
-        affine = _convolve(at_least_float32(maps), own.affine_kernel) + own.affine_bias
+        affine = _convolve(at_least_float32(maps), own.affine_kernel)
+        affine = affine + own.affine_bias[None, None, None]
         yx = tap_positions(jnp.asarray(positions)[None], affine)  # [B, h, w, 9, 2]
         taps = sample_maps(maps, yx.reshape(b, h * w * 9, 2)).astype(own.kernel.dtype)
         return taps.reshape(b, h, w, 9 * c) @ own.kernel
@@ -185,32 +186,30 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     )
 
 
-class GroupedLayer(nn.Module):
-    """The weights of a convolution that has groups, as layers keep them: output channels last.
+class GroupedWeights(nn.Module):
+    """The weights of a grouped 3 x 3 convolution, kept as layers keep theirs: outputs last.
 
     Attributes:
-        size: of the kernel.
         channels: C and D.
         groups: G.
         kernel_init: a rule.
-        use_bias: whether there is one.
+        use_bias: whether there is one; otherwise it is zero.
     """
 
-    size: int
     channels: tuple[int, int]
     groups: int
     kernel_init: initializers.Initializer
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array | None]:
-        """The kernel [G, size, size, C, D] and, if there is one, the bias [G, D]."""
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        """The kernel [G, 3, 3, C, D] and the bias [G, D]."""
         c, d = self.channels
-        shape = (self.size, self.size, c, self.groups * d)
+        shape = (3, 3, c, self.groups * d)
         kernel = self.param("kernel", self.kernel_init, shape)
         kernel = jnp.moveaxis(kernel.reshape(*shape[:3], self.groups, d), 3, 0)
         if not self.use_bias:
-            return kernel, None
+            return kernel, jnp.zeros((self.groups, d), kernel.dtype)
         bias = self.param("bias", initializers.zeros, shape[3:])
         return kernel, bias.reshape(self.groups, d)
 
@@ -220,7 +219,8 @@ class AdaptiveBlock(nn.Module):
 
     Attributes:
         groups: G.
-        compute: how it computes; where taps are, is float32 always.
+        channels: C.
+        compute: how it computes; the taps' places are float32 always.
     """
 
     groups: int
@@ -230,11 +230,11 @@ class AdaptiveBlock(nn.Module):
     def setup(self) -> None:
         """Makes the layers; the released code calls `conv` adapt_conv."""
         c, g = self.channels, self.groups
-        self.transform_matrix_conv = GroupedLayer(3, (c, 4), g, initializers.zeros)
-        self.translation_conv = GroupedLayer(3, (c, 2), g, initializers.zeros)
+        self.transform_matrix_conv = GroupedWeights((c, 4), g, initializers.zeros)
+        self.translation_conv = GroupedWeights((c, 2), g, initializers.zeros)
         rule = initializers.fan_in_uniform(9 * c)
-        self.conv = GroupedLayer(3, (c, c), g, rule, self.compute.folded)
-        self.bn = make_layers(self.compute).norm(name="bn")
+        self.conv = GroupedWeights((c, c), g, rule, use_bias=self.compute.folded)
+        self.bn = make_layers(self.compute).norm(name=None)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, h, w, G * C] -> the same."""
@@ -242,7 +242,7 @@ class AdaptiveBlock(nn.Module):
         groups = jnp.moveaxis(x.reshape(b, h, w, self.groups, -1), 3, 0)
         weights, bias = self._weights()
         y = jnp.moveaxis(adaptive_convolution(groups, weights), 0, 3)  # [B, h, w, G, C]
-        y = (y if bias is None else y + bias[None, None, None]).reshape(x.shape)
+        y = (y + bias[None, None, None]).reshape(x.shape)
         return relu(x + self.bn(y))
 
     def at(self, read: Read, yx: jax.Array) -> jax.Array:
@@ -255,12 +255,12 @@ class AdaptiveBlock(nn.Module):
         Returns:
             [B, G, M, C].
         """
+        assert self.compute.folded
         weights, bias = self._weights()
-        assert bias is not None, "made for Compute(folded=True)"
         y, x = adaptive_convolution_at(read, yx, weights)
         return nn.relu(x + y + bias[None, :, None])
 
-    def _weights(self) -> tuple[TapWeights, jax.Array | None]:
+    def _weights(self) -> tuple[TapWeights, jax.Array]:
         matrix, matrix_bias = self.transform_matrix_conv()
         translation, translation_bias = self.translation_conv()
         kernel, bias = self.conv()
@@ -270,4 +270,4 @@ class AdaptiveBlock(nn.Module):
             jnp.concatenate([matrix_bias, translation_bias], axis=-1),
             kernel.astype(self.compute.dtype),
         )
-        return weights, None if bias is None else bias.astype(self.compute.dtype)
+        return weights, bias.astype(self.compute.dtype)

@@ -20,13 +20,13 @@ from flax import linen as nn
 from pinet_jax.networks import initializers
 from pinet_jax.networks.adaptive_convolution import (
     AdaptiveBlock,
-    GroupedLayer,
     Read,
     read_inside,
     read_maps,
 )
 from pinet_jax.networks.hrnet import BasicBlock, HRNetConfig
 from pinet_jax.networks.layers import Compute, at_least_float32, make_layers, multiply, relu
+from pinet_jax.networks.rescoring import Rescoring, RescoringConfig
 
 
 class Outputs(NamedTuple):
@@ -111,20 +111,33 @@ class OffsetHead(nn.Module):
             AdaptiveBlock(groups, self.channels, self.compute, name=f"offset_feature_layers.{i}")
             for i in range(self.blocks)
         ]
-        last = GroupedLayer(
-            1, (self.channels, 2), groups, initializers.normal(0.001), name="offset_final_layer"
-        )
-        kernel, bias = last()
-        assert bias is not None
-        kernel = kernel[:, 0, 0]  # [K, channels, 2]
         if yx is None:
             for block in blocks:
                 x = block(x)
-            x = at_least_float32(x).reshape(*x.shape[:3], groups, -1)
-            return jnp.einsum("bhwgc,gcd->bhwgd", x, kernel) + bias[None, None, None]
-        grouped = jnp.moveaxis(x.reshape(*x.shape[:3], groups, -1), 3, 1)
-        found = at_least_float32(_read_blocks(blocks, grouped, yx))  # [B, K, N, channels]
-        return jnp.einsum("bgnc,gcd->bngd", found, kernel) + bias[None, None]
+            x = x.reshape(*x.shape[:3], groups, -1)
+        else:
+            grouped = jnp.moveaxis(x.reshape(*x.shape[:3], groups, -1), 3, 1)
+            x = jnp.moveaxis(_read_blocks(blocks, grouped, yx), 1, 2)  # [B, N, K, channels]
+        return BranchEnds(groups, name="offset_final_layer")(at_least_float32(x))
+
+
+class BranchEnds(nn.Module):
+    """The last layer of every branch.
+
+    Attributes:
+        num_keypoints: K.
+    """
+
+    num_keypoints: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., K, channels] -> [..., K, 2]."""
+        shape = (1, 1, x.shape[-1], self.num_keypoints * 2)
+        kernel = self.param("kernel", initializers.normal(0.001), shape)
+        bias = self.param("bias", initializers.zeros, shape[3:])
+        y = jnp.einsum("...kc,ckd->...kd", x, kernel.reshape(-1, self.num_keypoints, 2))
+        return y + bias.reshape((1,) * (x.ndim - 2) + (-1, 2))
 
 
 def _read_blocks(blocks: list[AdaptiveBlock], x: jax.Array, yx: jax.Array) -> jax.Array:
@@ -149,13 +162,14 @@ def _read_blocks(blocks: list[AdaptiveBlock], x: jax.Array, yx: jax.Array) -> ja
 
 
 class DEKRNetwork(nn.Module):
-    """Call it for maps; `offset` takes positions, too.
+    """Call it for maps; its `offset` takes positions, too, and its `rescoring` poses.
 
     Attributes:
         num_keypoints: K.
         backbone_config: what makes the features; the heatmaps' channels are its highest branch's.
         offset_channels: of a keypoint's branch.
         offset_blocks: adaptive blocks of a branch.
+        rescoring_config: of the network that scores poses; None: there is none.
         compute: how it computes; maps are float32.
     """
 
@@ -163,15 +177,18 @@ class DEKRNetwork(nn.Module):
     backbone_config: HRNetConfig
     offset_channels: int
     offset_blocks: int
+    rescoring_config: RescoringConfig | None = None
     compute: Compute = Compute()
 
     def setup(self) -> None:
-        """Makes the three modules."""
+        """Makes the modules."""
         self.backbone = self.backbone_config.module(self.compute)
         self.heatmap = HeatmapHead(self.num_keypoints, self.backbone_config.width, self.compute)
         self.offset = OffsetHead(
             self.num_keypoints, self.offset_channels, self.offset_blocks, self.compute
         )
+        if self.rescoring_config is not None:
+            self.rescoring = Rescoring(self.rescoring_config)
 
     def __call__(self, images: jax.Array) -> Outputs:
         """Features and maps, at a quarter of the resolution.
@@ -180,4 +197,6 @@ class DEKRNetwork(nn.Module):
             images: [B, H, W, 3], normalised; H and W are multiples of 32.
         """
         features = self.backbone(images)
+        if self.is_initializing() and self.rescoring_config is not None:
+            self.rescoring(jnp.zeros((1, self.num_keypoints, 3)))
         return Outputs(features, self.heatmap(features), self.offset(features))
