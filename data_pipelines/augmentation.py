@@ -158,3 +158,17 @@ def warp_area(
     """Areas in image pixels -> areas in pixels of an output with side `size`, float64."""
     zoom = size / (augmentation.scale * min(height, width))
     return area.astype(np.float64) * zoom**2
+
+
+def squared_reach(keypoints: np.ndarray) -> np.ndarray:
+    """How far people reach from the image's first pixel, squared; `warp_area` takes it along.
+
+    Args:
+        keypoints: [P, K, 3] (x, y, v), image pixels.
+
+    Returns:
+        float64 [P]: of the lower right corner of the labelled keypoints' box; 0 without any.
+    """
+    labelled = keypoints[..., 2:] > 0
+    corner = np.where(labelled, keypoints[..., :2], 0).max(axis=1)
+    return (corner.astype(np.float64) ** 2).sum(axis=-1)

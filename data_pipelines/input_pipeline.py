@@ -34,6 +34,7 @@ from data_pipelines.augmentation import (
     Augmentation,
     draw,
     random_numbers,
+    squared_reach,
     warp_area,
     warp_image,
     warp_keypoints,
@@ -56,6 +57,7 @@ class Batch(TypedDict):
     image: np.ndarray  # uint8 [B, S, S, 3], RGB
     keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
+    reach: np.ndarray  # float32 [B, P], input pixels; see `augmentation.squared_reach`; padded 0
     valid_mask: np.ndarray  # uint8 [B, R, R]
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
@@ -294,6 +296,7 @@ class _BatchMaker:
             image=np.zeros((rows, size, size, 3), np.uint8),
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
+            reach=np.zeros((rows, people), np.float32),
             valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
             mirrored=np.zeros(rows, bool),
             image_id=np.full(rows, NO_IMAGE, np.int64),
@@ -325,6 +328,8 @@ class _BatchMaker:
         )
         batch["mirrored"][row] = augmentation.mirrored
         batch["area"][row, :people] = warp_area(record["area"], augmentation, height, width, size)
+        reach = squared_reach(record["keypoints"])
+        batch["reach"][row, :people] = warp_area(reach, augmentation, height, width, size)
         batch["image_id"][row] = record["image_id"]
 
 
@@ -334,7 +339,7 @@ def _stream(maker: _BatchMaker, steps: tf.data.Dataset, workers: int | None) -> 
     for kind in ("GPU", "TPU"):  # TensorFlow would take all of the accelerator's memory
         tf.config.set_visible_devices([], kind)
     cv2.setNumThreads(1)  # the workers are as many as the cores already
-    types = (tf.uint8, tf.float32, tf.float32, tf.uint8, tf.bool, tf.int64)
+    types = (tf.uint8, tf.float32, tf.float32, tf.float32, tf.uint8, tf.bool, tf.int64)
     names = tuple(Batch.__annotations__)
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -68,6 +68,6 @@ def _keeping_order(takes: jax.Array, heat: jax.Array, mask: jax.Array) -> jax.Ar
         order = order.at[best].set(jnp.where(keeps, (order < count).sum(), order[best]))
         return (left & ~(keeps & crowd), order), None
 
-    start = (mask, jnp.full(count, count))
+    start = (mask, jnp.full_like(mask, count, jnp.int32))
     (_, order), _ = jax.lax.scan(look_at, start, (jnp.arange(count), takes))
     return order
