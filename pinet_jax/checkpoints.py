@@ -10,10 +10,11 @@ and is a checkpoint like any other.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,21 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from pinet_jax.checkpoint_folders import (
+    EVALUATION,
+    best_checkpoint,
+    best_of,
+    evaluation_of,
+    step_folders,
+)
+from pinet_jax.config_json import differences
 from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
-from pinet_jax.interop.model_files import Model, read_model_file
+from pinet_jax.interop.model_files import Model, read_model_config, read_model_file
 from pinet_jax.methods import config_from_json, config_to_json
 from pinet_jax.methods.base import InferenceConfig, Method, abstract_variables
 from pinet_jax.networks.initializers import Variables
 
-_EVALUATION = "evaluation.json"  # in a training's checkpoint: its figures
 _REMOVED = ".removed"  # after the name of a checkpoint that is on its way out
 
 
@@ -63,6 +71,22 @@ def save_model(
         raise InputError(f"{path}: cannot be written ({error})") from error
 
 
+def load_config(path: str | os.PathLike) -> tuple[Method, InferenceConfig]:
+    """The method of a checkpoint, and how it is to be tested, without its variables.
+
+    Args:
+        path: as for `load_model`.
+
+    Raises:
+        InputError: `path` is no whole checkpoint, or its graph is a function of the user's own.
+    """
+    if Path(path).suffix == ".safetensors":
+        return read_model_config(Path(path))
+    path = best_checkpoint(Path(path).absolute())
+    with _broken_if_it_fails(path), ocp.Checkpointer(_handler()) as checkpointer:
+        return config_from_json(_stored_config(checkpointer, path), str(path))
+
+
 def load_model(path: str | os.PathLike, method: Method | None = None) -> Model:
     """Reads a checkpoint.
 
@@ -78,24 +102,32 @@ def load_model(path: str | os.PathLike, method: Method | None = None) -> Model:
     """
     if Path(path).suffix == ".safetensors":
         return read_model_file(Path(path), method)
-    path = _best_checkpoint(Path(path).absolute())
+    path = best_checkpoint(Path(path).absolute())
+    with _broken_if_it_fails(path), ocp.Checkpointer(_handler()) as checkpointer:
+        shapes = checkpointer.metadata(path).item_metadata["model"].tree
+        if method is not None:  # tracing takes seconds: only where there is what to compare
+            _check_same_network(path, abstract_variables(method), shapes)
+        stored = _stored_config(checkpointer, path)
+        method, inference = config_from_json(stored, str(path), method)
+        # Asked for as NumPy's: the devices it was written from may not be here.
+        arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+        items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
+        return Model(method, checkpointer.restore(path, args=items)["model"], inference)
+
+
+def _stored_config(checkpointer: ocp.Checkpointer, path: Path) -> Mapping[str, Any]:
+    items = ocp.args.Composite(config=ocp.args.JsonRestore())
+    return checkpointer.restore(path, args=items)["config"]
+
+
+@contextlib.contextmanager
+def _broken_if_it_fails(path: Path) -> Iterator[None]:
     try:
-        with ocp.Checkpointer(_handler()) as checkpointer:
-            items = ocp.args.Composite(config=ocp.args.JsonRestore())
-            stored = checkpointer.restore(path, args=items)["config"]
-            shapes = checkpointer.metadata(path).item_metadata["model"].tree
-            if method is not None:  # tracing takes seconds: only where there is what to compare
-                _check_same_network(path, abstract_variables(method), shapes)
-            method, inference = config_from_json(stored, str(path), method)
-            # Asked for as NumPy's: the devices it was written from may not be here.
-            arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
-            items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
-            variables = checkpointer.restore(path, args=items)["model"]
+        yield
     except InputError:
         raise
     except Exception as error:  # orbax and tensorstore raise what the broken file makes them
         raise InputError(f"{path}: the checkpoint is broken ({_first_line(error)})") from error
-    return Model(method, variables, inference)
 
 
 class TrainingCheckpoints:
@@ -167,7 +199,7 @@ class TrainingCheckpoints:
 
     def evaluation(self, step: int) -> dict[str, float | None] | None:
         """The figures of a checkpoint, if `record_evaluation` was called for it."""
-        return _evaluation(self.folder / str(step))
+        return evaluation_of(self.folder / str(step))
 
     def record_evaluation(self, step: int, figures: Mapping[str, float | None]) -> None:
         """Stores the figures of a checkpoint inside it; the best by "AP" is kept.
@@ -178,7 +210,7 @@ class TrainingCheckpoints:
         self.wait()
         if jax.process_index() != 0:
             return
-        file = self.folder / str(step) / _EVALUATION
+        file = self.folder / str(step) / EVALUATION
         try:
             write_whole(file, json.dumps(dict(figures), indent=1) + "\n")
         except InputError as error:
@@ -239,7 +271,7 @@ class TrainingCheckpoints:
         if jax.process_index() != 0:
             return
         whole = step_folders(self.folder)
-        kept = {*whole[-self._keep :], _best_of(whole)} if whole else set()
+        kept = {*whole[-self._keep :], best_of(whole)} if whole else set()
         for path in whole:
             if path not in kept:
                 # First its name: what is removed by half must not be taken for a checkpoint.
@@ -256,67 +288,12 @@ class TrainingCheckpoints:
         )
 
     def _check_same_config(self, path: Path, stored: Mapping[str, Any]) -> None:
-        """Compares methods; fields that an older file does not have are left out."""
-        older = json.dumps(stored.get("method", stored))
-        theirs = json.loads(older.replace("pinet_jax.models.graphs:", "pinet_jax.networks.graphs:"))
-        ours = json.loads(json.dumps(self._config["method"]))
-        differences = list(_differences("", theirs, ours))
-        if differences:
+        different = list(differences(stored.get("method", stored), self._config["method"]))
+        if different:
             raise InputError(
-                f"{path}: holds another network: {'; '.join(differences)}; use its config, or "
+                f"{path}: holds another network: {'; '.join(different)}; use its config, or "
                 "another folder"
             )
-
-
-def step_folders(folder: Path) -> list[Path]:
-    """The whole checkpoints of a training, oldest first."""
-    found = (path for path in folder.iterdir() if path.name.isdigit() and _is_checkpoint(path))
-    return sorted(found, key=lambda path: int(path.name))
-
-
-def _best_checkpoint(path: Path) -> Path:
-    """The checkpoint itself, or the best of a training's."""
-    if _is_checkpoint(path):
-        return path
-    for folder in (path, path / "checkpoints"):
-        whole = step_folders(folder) if folder.is_dir() else []
-        if whole:
-            return _best_of(whole)
-    raise InputError(f"{path}: not a checkpoint; name the folder that `convert` or `train` made")
-
-
-def _best_of(checkpoints: Sequence[Path]) -> Path:
-    """The best by AP; the latest of those that are alike, or if none was evaluated."""
-
-    def rank(place: int) -> tuple[float, int]:
-        ap = (_evaluation(checkpoints[place]) or {}).get("AP")
-        return -1.0 if ap is None else ap, place
-
-    return checkpoints[max(range(len(checkpoints)), key=rank)]
-
-
-def _is_checkpoint(path: Path) -> bool:
-    return (path / "model").is_dir() and (path / "config").is_dir()
-
-
-def _evaluation(checkpoint: Path) -> dict[str, float | None] | None:
-    file = checkpoint / _EVALUATION
-    return json.loads(file.read_text()) if file.is_file() else None
-
-
-def _differences(name: str, stored: Any, ours: Any) -> Iterator[str]:
-    """What two JSON values differ in, a line each."""
-    if isinstance(stored, Mapping) and isinstance(ours, Mapping):
-        for key in sorted(stored):
-            inner = f"{name}.{key}" if name else key
-            yield from _differences(inner, stored[key], ours.get(key))
-    elif stored != ours:
-        yield f"{name} is {_shortened(stored)} there and {_shortened(ours)} in the config"
-
-
-def _shortened(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _first_line(error: Exception) -> str:

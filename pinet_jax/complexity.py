@@ -1,13 +1,12 @@
 """How large a network is and how much it computes (Table 3 of the paper), counted in two ways.
 
-*By layer*: from the shapes of every convolution, dense layer and graph convolution, as papers
-count; products with the zeros of the padding are among them. *Compiled*: half the floating-point
-operations that XLA finds in the compiled program. It leaves out what is multiplied with padding,
-and adds what papers leave out: sums, ReLUs, upsampling (as matrix products), and adjacencies that
-a graph makes of the features.
+*By layer*: from the shapes of every convolution and dense layer, and of layers that count
+themselves (a method `multiply_adds` of their inputs), as papers count; products with the zeros of
+the padding are among them. *Compiled*: half the floating-point operations that XLA finds in the
+compiled program. It leaves out what is multiplied with padding, and adds what papers leave out:
+sums, ReLUs, upsampling (as matrix products), and adjacencies that a graph makes of the features.
 
-Legend for shapes: B images of H x W pixels, maps of h x w positions with C channels, N poses,
-K keypoints.
+Legend for shapes: frames of H x W pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from flax import linen as nn
 from pinet_jax.errors import UsageError
 from pinet_jax.methods.base import CountedModule, Method, abstract_variables
 from pinet_jax.networks.layers import Compute
-from pinet_jax.networks.refinement import GraphMixing
 from pinet_jax.runtime import compiler_options
 
 _MULTIPLE = 32  # of the input's sides: the stride of the backbone's lowest branch
@@ -134,10 +132,8 @@ def _layer_multiply_adds(layer: nn.Module, args: Any, out: Any) -> tuple[int, in
         return products * taps, products * (taps - math.prod(_taps_inside(*s) for s in sizes))
     if isinstance(layer, nn.Dense):
         return math.prod(out.shape) * args[0].shape[-1], 0
-    if isinstance(layer, GraphMixing):
-        *_, keypoints, width = out.shape
-        return math.prod(out.shape) * (width + keypoints), 0  # X W, then G X W
-    return 0, 0
+    own = getattr(layer, "multiply_adds", None)  # layers of ours count themselves
+    return (0, 0) if own is None else (own(*args), 0)
 
 
 def _taps_inside(size: int, outputs: int, kernel: int) -> int:

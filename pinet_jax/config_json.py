@@ -8,9 +8,10 @@ a name, the union's first is meant.
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pinet_jax.errors import InputError
@@ -18,6 +19,7 @@ from pinet_jax.networks import graphs
 from pinet_jax.skeletons import Skeleton
 
 _KIND = "kind"
+_OLD_GRAPHS = "pinet_jax.models.graphs"  # in files of before networks had a folder of their own
 
 
 def to_json(value: Any) -> Any:
@@ -98,10 +100,25 @@ def _union(kinds: tuple[Any, ...], content: Any, where: str) -> Any:
 def _graph(content: str, where: str) -> graphs.Graph:
     module, _, name = content.partition(":")
     graph = getattr(graphs, name, None)
-    # The module's name in files written before networks had a folder of their own.
-    known = module in (graphs.__name__, "pinet_jax.models.graphs")
+    known = module in (graphs.__name__, _OLD_GRAPHS)
     if not known or getattr(graph, "__module__", None) != graphs.__name__:
         raise InputError(
             f"{where}: was trained with your own graph {content}; give its config, too"
         )
     return graph  # type: ignore[return-value]
+
+
+def differences(stored: Any, ours: Any, name: str = "") -> Iterator[str]:
+    """What a stored JSON value differs in from ours, a line each.
+
+    Fields that the stored one lacks are left out: it may be older than they are.
+    """
+    if isinstance(stored, Mapping) and isinstance(ours, Mapping):
+        for key in sorted(stored):
+            yield from differences(stored[key], ours.get(key), f"{name}.{key}" if name else key)
+    elif _comparable(stored) != _comparable(ours):
+        yield f"{name} is {_comparable(stored):.60} there and {_comparable(ours):.60} in the config"
+
+
+def _comparable(value: Any) -> str:
+    return json.dumps(value).replace(_OLD_GRAPHS, graphs.__name__)

@@ -5,8 +5,9 @@ Legend for shapes: B frames of a batch, K keypoints, N poses.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -167,9 +168,8 @@ class Predictor:
             InputError: the images do not share a shape, or there are no boxes where the method
                 needs them.
         """
-        boxes_of: Sequence[Any] = boxes or [None] * len(images)
-        pairs = zip(images, boxes_of, strict=True)
-        made = [self.method.frames(image, self.inference, own) for image, own in pairs]
+        makers = zip(images, boxes or itertools.repeat(None, len(images)), strict=True)
+        made = [self.method.frames(image, self.inference, own) for image, own in makers]
         frames = [frame for own in made for frame in own]
         shapes = {frame.shapes for frame in frames}
         if len(shapes) > 1:

@@ -6,7 +6,7 @@ Paper: AP 67.4 on val2017; the released weights reach 67.3.
 """
 
 from data_pipelines.config import DataConfig
-from experiments.configs.base import ExperimentConfig, LoopConfig
+from experiments.configs.base import ExperimentConfig, LoopConfig, PaperResult
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.skeletons import COCO_17
@@ -22,4 +22,5 @@ def get_config() -> ExperimentConfig:
             batch_size=40, epochs=140, optimizer=OptimizerConfig(drops=(90, 120))
         ),
         loop=LoopConfig(batch_size=8, save_every=2000),
+        paper=PaperResult.percent("COCO val2017", AP=67.4),
     )

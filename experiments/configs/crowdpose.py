@@ -7,7 +7,7 @@ Paper: AP 68.9, AP50 88.7, AP75 74.7, easy 75.4, medium 69.6, hard 61.5.
 """
 
 from data_pipelines.config import DataConfig
-from experiments.configs.base import ExperimentConfig, LoopConfig
+from experiments.configs.base import ExperimentConfig, LoopConfig, PaperResult
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.skeletons import CROWDPOSE_14
 from pinet_jax.training import OptimizerConfig, TrainingConfig
@@ -26,4 +26,13 @@ def get_config() -> ExperimentConfig:
             optimizer=OptimizerConfig(drops=(200, 260)),
         ),
         loop=LoopConfig(batch_size=8),
+        paper=PaperResult.percent(
+            "CrowdPose test",
+            AP=68.9,
+            AP50=88.7,
+            AP75=74.7,
+            AP_easy=75.4,
+            AP_medium=69.6,
+            AP_hard=61.5,
+        ),
     )

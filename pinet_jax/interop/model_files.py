@@ -73,13 +73,19 @@ def read_model_file(path: str | Path, method: Method | None = None) -> Model:
     Raises:
         InputError: the file is broken, holds another network, or does not say which.
     """
-    arrays, header = read_arrays(path), read_metadata(path)
-    stored = header.get(_CONFIG, header.get(_OLD_CONFIG))
-    if stored is None and method is None:
-        raise InputError(f"{path}: does not say what network it is; `convert` it with its config")
-    if stored is not None:
-        method, inference = config_from_json(json.loads(stored), str(path), method)
-    else:
-        assert method is not None
-        inference = method.inference_type()
+    arrays = read_arrays(path)
+    method, inference = read_model_config(path, method)
     return Model(method, from_state_dict(arrays, method, where=str(path)), inference)
+
+
+def read_model_config(
+    path: str | Path, method: Method | None = None
+) -> tuple[Method, InferenceConfig]:
+    """As `read_model_file`, without the weights."""
+    header = read_metadata(path)
+    stored = header.get(_CONFIG, header.get(_OLD_CONFIG))
+    if stored is not None:
+        return config_from_json(json.loads(stored), str(path), method)
+    if method is None:
+        raise InputError(f"{path}: does not say what network it is; `convert` it with its config")
+    return method, method.inference_type()

@@ -70,11 +70,13 @@ class CountedModule(NamedTuple):
         layers: the names of its layers at the top of "params".
         run: a function of the bound network and of `inputs` that calls these layers once.
         inputs: shapes and dtypes, of one frame.
+        note: for the reader of the figures: what one frame has.
     """
 
     layers: tuple[str, ...]
     run: Callable[..., Any]
     inputs: tuple[jax.ShapeDtypeStruct, ...]
+    note: str = ""
 
 
 class Method(abc.ABC):
@@ -106,6 +108,8 @@ class Method(abc.ABC):
         output_layers: names of layers that put out results or read pixels; Muon leaves their
             kernels to Adam.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # for type checkers: `replace` takes it
 
     skeleton: Skeleton
     backbone: Backbone

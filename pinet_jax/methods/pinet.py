@@ -221,7 +221,10 @@ class PINet(BottomUp):
             points = array(poses, self.skeleton.num_keypoints, 2)
             centers = array(poses, 2, dtype=jnp.int32)
             modules["refinement"] = CountedModule(
-                ("pr",), PINetNetwork.refine, (features, points, centers)
+                ("pr",),
+                PINetNetwork.refine,
+                (features, points, centers),
+                f"Refinement: of {poses} poses, as many as inference decodes.",
             )
         return modules
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from flax import linen as nn
 
@@ -12,6 +12,8 @@ from pinet_jax.networks.layers import Compute
 
 class Backbone(Protocol):
     """A frozen dataclass: the widths and depths of a network from images to features."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # for type checkers: `replace` takes it
 
     @property
     def features(self) -> int:

@@ -21,7 +21,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from pinet_jax.networks.initializers import Initializer, constant, normal
+from pinet_jax.networks.initializers import Initializer, constant, fixed, normal
 from pinet_jax.skeletons import Skeleton
 
 Param = Callable[[str, Initializer, tuple[int, ...]], jax.Array]
@@ -38,13 +38,15 @@ class Graph(Protocol):
 def dynamic(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) -> jax.Array:
     """The paper's: one trained matrix for all layers, which starts as the skeleton."""
     del nodes, layer
-    return param("adj", _edges(skeleton), (skeleton.num_keypoints,) * 2)
+    start = skeleton.normalized_adjacency()
+    return param("adj", fixed(start), start.shape)
 
 
 def dynamic_per_layer(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) -> jax.Array:
     """As `dynamic`, with a matrix of its own in every layer."""
     del nodes
-    return param(f"adj_layer{layer}", _edges(skeleton), (skeleton.num_keypoints,) * 2)
+    start = skeleton.normalized_adjacency()
+    return param(f"adj_layer{layer}", fixed(start), start.shape)
 
 
 def fully_connected(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) -> jax.Array:
@@ -100,7 +102,3 @@ def attention(param: Param, skeleton: Skeleton, nodes: jax.Array, layer: int) ->
     logits = jnp.einsum("bnkc,bnlc->bnkl", queries, keys) / math.sqrt(width)
     skeleton_graph = dynamic(param, skeleton, nodes, layer).astype(nodes.dtype)
     return skeleton_graph[None, None] + jax.nn.softmax(logits)  # [B, N, K, K]
-
-
-def _edges(skeleton: Skeleton) -> Initializer:
-    return Initializer(lambda generator, shape: skeleton.normalized_adjacency())

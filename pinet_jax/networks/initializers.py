@@ -70,6 +70,11 @@ def constant(value: float) -> Initializer:
 zeros, ones = constant(0), constant(1)
 
 
+def fixed(array: np.ndarray) -> Initializer:
+    """These numbers."""
+    return Initializer(lambda generator, shape: np.asarray(array, np.float32).reshape(shape))
+
+
 def normal(deviation: float) -> Initializer:
     """Normal numbers around 0."""
     return Initializer(

@@ -6,6 +6,7 @@ Legend for shapes: B images, N poses, K keypoints, a map of h x w positions with
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -137,6 +138,11 @@ class GraphConvolution(nn.Module):
 
 class GraphMixing(nn.Module):
     """`G X W` and a bias."""
+
+    def multiply_adds(self, nodes: jax.Array, adjacency: jax.Array) -> int:
+        """Of one call, as `complexity.py` counts: X W, then G X W."""
+        del adjacency
+        return math.prod(nodes.shape) * (nodes.shape[-1] + nodes.shape[-2])
 
     @nn.compact
     def __call__(self, nodes: jax.Array, adjacency: jax.Array) -> jax.Array:

@@ -10,9 +10,9 @@ import pytest
 from pinet_jax import decoding
 from pinet_jax.errors import InputError
 from pinet_jax.frames import FrameBatch
-from pinet_jax.inference import Predictor
+from pinet_jax.inference import Predictor, infer
 from pinet_jax.interop.state_dict import from_state_dict
-from pinet_jax.methods.base import InferenceConfig, init_variables
+from pinet_jax.methods.base import InferenceConfig, abstract_variables, init_variables
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.networks.inputs import normalize
 from pinet_jax.skeletons import COCO_17
@@ -239,3 +239,19 @@ def test_another_methods_test_procedure_is_refused():
 def test_settings_that_fit_no_input_are_refused(wrong):
     with pytest.raises(InputError, match=r"^(scales|input_size)"):
         PINetInference(**wrong)
+
+
+def test_a_program_for_an_accelerator_has_no_barriers_of_a_cpu():
+    """The whole test procedure, lowered here for others."""
+    procedure = functools.partial(infer, MICRO_CONFIG, PINetInference(input_size=64))
+    frames = FrameBatch(
+        (jax.ShapeDtypeStruct((1, 64, 64, 3), np.uint8),),
+        jax.ShapeDtypeStruct((1, 2, 3), np.float32),
+    )
+    traced = jax.jit(procedure).trace(abstract_variables(MICRO_CONFIG, folded=True), frames)
+    barriers = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text().count("barrier")
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert barriers["cpu"] > 50
+    assert barriers["cuda"] == barriers["tpu"] == 0
