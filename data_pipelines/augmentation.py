@@ -172,3 +172,29 @@ def squared_reach(keypoints: np.ndarray) -> np.ndarray:
     labelled = keypoints[..., 2:] > 0
     corner = np.where(labelled, keypoints[..., :2], 0).max(axis=1)
     return (corner.astype(np.float64) ** 2).sum(axis=-1)
+
+
+def warp_corners(
+    boxes: np.ndarray, augmentation: Augmentation, height: int, width: int, size: int
+) -> np.ndarray:
+    """The corners of boxes, taken to where `warp_image` takes their pixels.
+
+    Args:
+        boxes: [P, 4], x, y, width and height, image pixels.
+        augmentation: what to do.
+        height: of the image.
+        width: of the image.
+        size: side of the output, pixels.
+
+    Returns:
+        float64 [P, 4, 2], output pixels: top left, top right, bottom left, bottom right of the box
+        as it stood before the rotation, left and right as they are after mirroring.
+    """
+    x, y, across, down = boxes.astype(np.float64).T
+    corners = np.stack([x, y, x + across, y, x, y + down, x + across, y + down], axis=-1)
+    matrix = affine_matrix(augmentation, height, width, size)
+    warped = corners.reshape(-1, 4, 2) @ matrix[:, :2].T + matrix[:, 2]
+    if augmentation.mirrored:
+        warped = warped[:, [1, 0, 3, 2]]
+        warped[..., 0] = size - 1 - warped[..., 0]
+    return warped

@@ -32,6 +32,7 @@ from data_pipelines.augmentation import (
     sample_augmentation,
     squared_reach,
     warp_area,
+    warp_corners,
     warp_image,
     warp_keypoints,
     warp_mask,
@@ -53,6 +54,7 @@ class Batch(TypedDict):
     keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
     reach: np.ndarray  # float32 [B, P], input pixels; see `augmentation.squared_reach`; padded 0
+    corners: np.ndarray  # float32 [B, P, 4, 2] of boxes, input pixels; see `warp_corners`
     valid_mask: np.ndarray  # uint8 [B, R, R]
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
@@ -225,6 +227,7 @@ class _BatchMaker:
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
             reach=np.zeros((rows, people), np.float32),
+            corners=np.zeros((rows, people, 4, 2), np.float32),
             valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
             mirrored=np.zeros(rows, bool),
             image_id=np.zeros(rows, np.int64),
@@ -259,6 +262,9 @@ class _BatchMaker:
         batch["area"][row, :people] = warp_area(record["area"], augmentation, height, width, size)
         reach = squared_reach(record["keypoints"])
         batch["reach"][row, :people] = warp_area(reach, augmentation, height, width, size)
+        batch["corners"][row, :people] = warp_corners(
+            record["boxes"], augmentation, height, width, size
+        )
         batch["image_id"][row] = record["image_id"]
 
 

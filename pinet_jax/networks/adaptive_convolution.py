@@ -245,6 +245,10 @@ class AdaptiveBlock(nn.Module):
         y = (y + bias[None, None, None]).reshape(x.shape)
         return relu(x + self.bn(y))
 
+    def multiply_adds(self, x: jax.Array) -> int:
+        """Of matrices, translations and taps; reading between positions is not counted."""
+        return x.size * 9 * (self.channels + 6)
+
     def at(self, read: Read, yx: jax.Array) -> jax.Array:
         """The block's values at some positions; for networks whose normalisations are folded.
 

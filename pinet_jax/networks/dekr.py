@@ -139,6 +139,10 @@ class BranchEnds(nn.Module):
         y = jnp.einsum("...kc,ckd->...kd", x, kernel.reshape(-1, self.num_keypoints, 2))
         return y + bias.reshape((1,) * (x.ndim - 2) + (-1, 2))
 
+    def multiply_adds(self, x: jax.Array) -> int:
+        """Two products a number."""
+        return x.size * 2
+
 
 def _read_blocks(blocks: list[AdaptiveBlock], x: jax.Array, yx: jax.Array) -> jax.Array:
     """The last block's values, made from those of the block before where its taps read, and so on.
