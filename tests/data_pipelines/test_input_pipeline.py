@@ -170,7 +170,7 @@ def test_rows_hold_what_the_augmentation_makes():
             np.testing.assert_allclose(
                 batch["keypoints"][row, :people],
                 augmentation.warp_keypoints(
-                    record["keypoints"], drawn, height, width, 16, COCO_17.mirror_permutation
+                    record["keypoints"], drawn, height, width, 64, COCO_17.mirror_permutation
                 ),
                 rtol=1e-6,
             )
