@@ -99,9 +99,33 @@ def render_targets(
     References:
         Section 3.1 of the paper, and its released code.
     """
+    parts = part_points(keypoints, area, partition, min_part_area)
+    return render_maps(
+        keypoints, area, valid_mask, parts, part_sigma=part_sigma, offset_radius=offset_radius
+    )
+
+
+def render_maps(
+    keypoints: jax.Array,
+    area: jax.Array,
+    valid_mask: jax.Array,
+    parts: jax.Array,
+    *,
+    part_sigma: float,
+    offset_radius: int,
+) -> Targets:
+    """As `render_targets`, for given part points.
+
+    Args:
+        keypoints: as there.
+        area: as there; it decides whose offsets win, and how much they count.
+        valid_mask: as there.
+        parts: [P, S, 3] (x, y, v), as `part_points` gives them.
+        part_sigma: as there.
+        offset_radius: as there.
+    """
     size = valid_mask.shape[0]
     valid = valid_mask.astype(keypoints.dtype)[:, :, None]
-    parts = part_points(keypoints, area, partition, min_part_area)
     heatmap, heatmap_weight = _gaussian_maps(keypoints, size, _SIGMA)
     part_map, part_map_weight = _gaussian_maps(parts, size, part_sigma)
     offset, offset_weight = _offset_maps(keypoints, area, parts, size, offset_radius)

@@ -159,8 +159,11 @@ class PINet(BottomUp):
         )
         results = {scale: self._poses_at_scale(net, inference, x) for scale, x in scales}
         _, height, width, _ = frames.pixels[inference.scales.index(1.0)].shape
-        scores = jnp.concatenate(_comparable_scores(results, inference.scale_decrease), axis=1)
-        mask = jnp.concatenate([r.mask for r in results.values()], axis=1)
+        masks = [r.mask for r in results.values()]
+        comparable = decoding.comparable_scores(
+            [r.scores for r in results.values()], masks, list(results), inference.scale_decrease
+        )
+        scores, mask = jnp.concatenate(comparable, axis=1), jnp.concatenate(masks, axis=1)
 
         def pose_set(points: Sequence[jax.Array]) -> PoseSet:
             enlarged = [p * (STRIDE / scale) for p, scale in zip(points, results, strict=True)]
@@ -264,20 +267,6 @@ def _flat(x: jax.Array, trailing: int) -> jax.Array:
     """[B, S, N, ...] -> [B, S * N, ...], with so many axes behind."""
     kept = x.shape[x.ndim - trailing :]
     return x.reshape(x.shape[0], -1, *kept)
-
-
-def _comparable_scores(results: dict[float, _ScaleResult], decrease: float) -> list[jax.Array]:
-    """Pose scores; those of other scales are brought to scale 1's range, and a little below."""
-
-    def highest(result: _ScaleResult) -> jax.Array:  # [B, 1]
-        scores = jnp.where(result.mask, result.scores, -jnp.inf).max(axis=1, keepdims=True)
-        return jnp.where(result.mask.any(axis=1, keepdims=True), scores, 1)
-
-    top = highest(results[1.0])
-    return [
-        result.scores if scale == 1.0 else result.scores / highest(result) * top * decrease
-        for scale, result in results.items()
-    ]
 
 
 def _read_heatmaps(

@@ -13,7 +13,9 @@ from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
 from pinet_jax.methods import METHODS, config_from_json, config_to_json
 from pinet_jax.methods.base import init_variables
 from pinet_jax.methods.cid import CID, CIDInference
+from pinet_jax.methods.dekr import DEKR, DEKRInference
 from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.networks.rescoring import COCO_RESCORING
 from pinet_jax.runtime import make_mesh, replicated
 from pinet_jax.training import OptimizerConfig, Training, TrainingConfig, compile_train_step
 from tests.tiny import MICRO, batch, lively_variables
@@ -21,10 +23,12 @@ from tests.tiny import MICRO, batch, lively_variables
 VALUES = {
     "spm": PINet(partition="center", backbone=MICRO, refinement=None),
     "cid": CID(backbone=MICRO),
+    "dekr": DEKR(backbone=MICRO, offset_channels=3, rescoring=COCO_RESCORING),
 }
 TESTS = {
     "spm": PINetInference(input_size=64, fusion=False),
     "cid": CIDInference(input_size=64, oks_threshold=0.7),
+    "dekr": DEKRInference(input_size=64, scales=(1.0, 2.0), fusion=True),
 }
 each = pytest.mark.parametrize("name", VALUES)
 
