@@ -53,7 +53,7 @@ class Batch(TypedDict):
     image: np.ndarray  # uint8 [B, S, S, 3], RGB
     keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
-    # Not of persons' crops: float32 [B, P], input pixels, see `augmentation.squared_reach`, padded 0;
+    # Not of crops of persons: float32 [B, P], input pixels, see `augmentation.squared_reach`;
     # float32 [B, P, 4, 2] of boxes, input pixels, see `warp_corners`.
     reach: NotRequired[np.ndarray]
     corners: NotRequired[np.ndarray]
