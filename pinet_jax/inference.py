@@ -233,7 +233,7 @@ class Predictor:
         self, frames: Sequence[Frame], rows: Iterable[dict[str, PoseSet]]
     ) -> dict[str, Poses]:
         found = [
-            {name: restored_poses(poses, frame) for name, poses in row.items()}
+            {name: restored_poses(row[name], frame) for name in self.method.stages}
             for frame, row in zip(frames, rows, strict=False)
         ]
         return self.method.image_poses(found, frames, self.inference)

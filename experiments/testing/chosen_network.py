@@ -8,7 +8,9 @@ from typing import NamedTuple
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
 from pinet_jax.checkpoints import load_config as stored_config
+from pinet_jax.errors import InputError
 from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.methods.pinet import PINetInference
 from pinet_jax.pretrained import SYNTHETIC_TINY
 
 
@@ -60,8 +62,11 @@ def procedure_of(checkpoint: str | None, config: str | None) -> InferenceConfig:
             says itself, and the package's network as it was trained.
 
     Raises:
-        InputError: there is no such config, or the checkpoint is none.
+        UsageError: there is no such config.
     """
     if config is not None or checkpoint is None:
         return load_config(config or "synthetic_tiny").inference
-    return stored_config(checkpoint)[1]
+    try:
+        return stored_config(checkpoint)[1]
+    except InputError:  # said when it is read, after all flags have been looked at
+        return PINetInference()

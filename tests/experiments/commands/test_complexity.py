@@ -15,7 +15,7 @@ def test_rows_and_sums():
         "pose generation": Complexity(2_000_000, 2_000_000_000, 0, 2e9),
         "refinement": Complexity(1_000_000, 3_000_000_000, 0, 3.25e9),
     }
-    lines = table(counts, poses=90).splitlines()
+    lines = table(counts, ["Refinement: of 90 poses."]).splitlines()
     rows = {line[:20].strip(): line[20:].split() for line in lines}
     assert rows["refinement"] == ["1.00", "3.00", "3.25"]
     assert rows["without refinement"] == ["12.00", "42.00", "41.50"]
@@ -27,7 +27,7 @@ def test_rows_and_sums():
 
 def test_a_network_without_refinement():
     counts = {"backbone": Complexity(1, 2, 0, 2), "pose generation": Complexity(1, 2, 0, 2)}
-    rows = [line.split("  ")[0] for line in table(counts, poses=30).splitlines()]
+    rows = [line.split("  ")[0] for line in table(counts).splitlines()]
     assert "all" in rows
     assert "refinement" not in rows and "without refinement" not in rows
 

@@ -64,7 +64,7 @@ def test_a_checkpoint_gives_the_figures_of_its_own_result_file(micro, coco, tmp_
     assert figures["protocol"]["ground-truth boxes"] == "none"
     assert "images" in figures["speed"]["time"]
     page = out.with_suffix(".html").read_text()
-    assert '"name":"coarse"' in page and '"name":"refined"' in page and '"name":"fused"' in page
+    assert '"name":"coarse"' in page and '"name":"refined"' in page and '"name":"final"' in page
     score.main(
         results=results,
         annotations=coco[0],
