@@ -13,7 +13,7 @@ from data_pipelines.annotations import check_results
 from experiments.testing import split_prediction
 from experiments.testing.chosen_network import ChosenNetwork
 from experiments.testing.image_sets import EvaluationSet, SetSource
-from experiments.testing.people_boxes import with_boxes
+from experiments.testing.people_boxes import check_boxes_flag, with_boxes
 from experiments.testing.scoring import ScoreOptions, Source, score_poses
 from experiments.testing.split_prediction import Timing
 from pinet_jax.checkpoints import load_model
@@ -72,6 +72,7 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
     experiment = test.network.experiment
     model = load_model(test.network.checkpoint, experiment.model if experiment else None)
     skeleton = model.method.skeleton
+    check_boxes_flag(model.method, test.boxes)
     tested = with_boxes(test.source.open(skeleton), model.method, test.boxes)
     metric = test.metric or metric_of(skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.

@@ -66,10 +66,9 @@ def with_boxes(tested: EvaluationSet, method: Method, file: Path | None = None) 
         file: of the boxes; the annotations' own if None.
 
     Raises:
-        UsageError: there are no annotations, and no file is named; or the method needs none.
+        UsageError: there are no annotations, and no file is named.
         InputError: it is no file of boxes.
     """
-    check_boxes_flag(method, file)
     if not method.needs_boxes:
         return tested
     if file is None and not tested.annotated:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from data_pipelines.config import PersonDataConfig
 from experiments.commands.flags import given, in_flags, local_paths
 from experiments.configs import available_configs, load_config
 from experiments.configs.paper_rows import ABLATIONS, ROWS
@@ -12,6 +13,7 @@ from pinet_jax.errors import UsageError
 def test_every_name_makes_an_experiment(name):
     config = load_config(name)
     assert isinstance(config.inference, config.model.inference_type)
+    assert isinstance(config.data, PersonDataConfig) == config.model.needs_boxes
     if config.paper is not None:
         assert config.paper.where
         assert all(0.3 < figure < 1 for figure in config.paper.figures.values())
