@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from pinet_jax.networks import initializers
-from pinet_jax.networks.layers import at_least_float32, sum_positions
+from pinet_jax.networks.layers import at_least_float32
 from pinet_jax.networks.materialization import materialized
 
 Residuals = tuple[jax.Array, jax.Array]
@@ -80,7 +80,7 @@ def _backward(stride: int, residuals: Residuals, gradient: jax.Array) -> Residua
     size = len(kernel)
     padded = jnp.pad(x, _padding(x.shape, size, stride))
     taps = [
-        sum_positions(
+        _sum_positions(
             at_least_float32(_read(padded, dy, dx, gradient.shape, stride))
             * at_least_float32(gradient)
         )
@@ -126,6 +126,26 @@ def _input_gradient(
     whole = jnp.stack(rows, axis=2).reshape(b, h * stride, w * stride, c)
     top, left = padding[1][0], padding[2][0]
     return whole[:, top : top + shape[1], left : left + shape[2]]
+
+
+def _sum_positions(x: jax.Array) -> jax.Array:
+    """The sum of [B, ..., C] over all axes but the last.
+
+    XLA's CPU reduction over leading axes is scalar where a product of slices is fused into it. On a
+    CPU, slices of every image are therefore added element by element first.
+    """
+    rows = x.reshape(len(x), -1, x.shape[-1])
+    return jax.lax.platform_dependent(
+        rows, cpu=_sum_by_slices, default=lambda rows: rows.sum(axis=(0, 1))
+    )
+
+
+def _sum_by_slices(rows: jax.Array) -> jax.Array:
+    """[B, N, C] -> [C]; an image's rows stay on its device until they are few."""
+    rows = materialized(rows)
+    while rows.shape[1] % 8 == 0:
+        rows = materialized(functools.reduce(jnp.add, jnp.split(rows, 8, axis=1)))
+    return rows.sum(axis=(0, 1))
 
 
 def _tap(kernel: jax.Array, dy: int, dx: int) -> jax.Array:

@@ -123,12 +123,12 @@ def _statistics(
     rows: jax.Array, mask: jax.Array | None, count: int | jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and variance [groups, C] over all axes but the first and last."""
+    axes = tuple(range(1, rows.ndim - 1))
     rows = at_least_float32(rows)
     if mask is not None:
         rows = jnp.where(mask, rows, 0)
     share = _ratio(1, count, rows.dtype)
-    total = jax.vmap(sum_positions)
-    mean, square = total(rows) * share, total(rows * rows) * share
+    mean, square = rows.sum(axes) * share, (rows * rows).sum(axes) * share
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
@@ -156,33 +156,9 @@ def _affine(
     return factor, bias - mean * factor
 
 
-@jax.custom_vjp
 def _apply_affine(x: jax.Array, factor: jax.Array, summand: jax.Array) -> jax.Array:
-    """x [..., C] times a factor [C] plus a summand [C]; its gradient has fast sums."""
     shape = (1,) * (x.ndim - 1) + (-1,)
     return (at_least_float32(x) * factor.reshape(shape) + summand.reshape(shape)).astype(x.dtype)
-
-
-def _apply_affine_forward(
-    x: jax.Array, factor: jax.Array, summand: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _apply_affine(x, factor, summand), (x, factor)
-
-
-def _apply_affine_backward(
-    residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, factor = residuals
-    wide = at_least_float32(gradient)
-    shape = (1,) * (x.ndim - 1) + (-1,)
-    return (
-        (wide * factor.reshape(shape)).astype(x.dtype),
-        sum_positions(wide * at_least_float32(x)),
-        sum_positions(wide),
-    )
-
-
-_apply_affine.defvjp(_apply_affine_forward, _apply_affine_backward)
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
@@ -232,24 +208,6 @@ def relu(x: jax.Array) -> jax.Array:
 def _no_norm(*, name: str) -> Callable[..., jax.Array]:
     del name
     return lambda x, mask=None: x
-
-
-def sum_positions(x: jax.Array) -> jax.Array:
-    """The sum of [..., C] over all axes but the last.
-
-    XLA's CPU reduction over leading axes is scalar, and on one thread, where anything is fused into
-    it. On a CPU, slices are therefore added element by element first.
-    """
-    rows = x.reshape(-1, x.shape[-1])
-    return jax.lax.platform_dependent(rows, cpu=_sum_by_slices, default=lambda x: x.sum(axis=0))
-
-
-def _sum_by_slices(rows: jax.Array) -> jax.Array:
-    """[N, C] -> [C]."""
-    rows = materialized(rows)
-    while len(rows) % 8 == 0 and len(rows) > 256:
-        rows = materialized(functools.reduce(jnp.add, jnp.split(rows, 8)))
-    return rows.sum(axis=0)
 
 
 def upsample_nearest(x: jax.Array, factor: int) -> jax.Array:

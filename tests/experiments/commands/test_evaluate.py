@@ -61,7 +61,7 @@ def test_a_checkpoint_gives_the_figures_of_its_own_result_file(micro, coco, tmp_
     results = out.with_suffix(".results.json")
     assert figures["poses"] == len(json.loads(results.read_text())) > 0
     assert figures["metric"] == "coco"
-    assert figures["protocol"]["boxes"] == "none"
+    assert figures["protocol"]["ground-truth boxes"] == "none"
     assert figures["protocol"]["input size"] == "64"
     assert "images" in figures["speed"]["time"]
     page = out.with_suffix(".html").read_text()

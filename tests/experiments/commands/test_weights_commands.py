@@ -59,7 +59,7 @@ def test_a_released_model_is_converted(tmp_path):
     np.savez(tmp_path / "coco.npz", **state_dict("coco"))
     convert.main(str(tmp_path / "coco.npz"), config="coco", out=str(tmp_path / "checkpoint"))
     config = json.loads((tmp_path / "checkpoint" / "config" / "metadata").read_text())
-    assert config["refinement"]["blocks"] == 2
+    assert config["method"]["refinement"]["blocks"] == 2
     with pytest.raises(InputError, match=r"coco\.npz: does not fit the network; missing \[pr"):
         convert.main(str(tmp_path / "coco.npz"), config="ochuman", out=str(tmp_path / "other"))
 
