@@ -1,14 +1,12 @@
 """DEKR against the released code's figures: maps, targets, training steps, the test procedure."""
 
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from data_pipelines.augmentation import (
     Augmentation,
@@ -21,14 +19,13 @@ from pinet_jax import losses, targets
 from pinet_jax.errors import InputError
 from pinet_jax.inference import Predictor
 from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
-from pinet_jax.methods.base import abstract_variables, init_variables
+from pinet_jax.methods.base import abstract_variables
 from pinet_jax.methods.dekr import DEKR, DEKRInference
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.heads import Maps
 from pinet_jax.networks.hrnet import W48
 from pinet_jax.networks.layers import Compute
 from pinet_jax.networks.rescoring import COCO_RESCORING
-from pinet_jax.resizing import resized_frame
 from pinet_jax.runtime import compiler_options
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests import baselines, tiny
