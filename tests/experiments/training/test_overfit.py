@@ -71,6 +71,7 @@ def by_heart(name: str, split: str, images: int) -> ExperimentConfig:
         ("crowdpose", "trainval", 2, 0.9),
         ("spm_crowdpose", "trainval", 2, 0.95),
         ("cid_crowdpose", "trainval", 2, 0.95),
+        ("dekr_crowdpose", "trainval", 2, 0.95),
     ],
 )
 def test_a_small_network_learns_real_images_by_heart(
