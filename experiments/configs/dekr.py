@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from data_pipelines.config import DataConfig
 from experiments.configs import coco, crowdpose, ochuman
 from experiments.configs.base import ExperimentConfig, PaperResult
 from experiments.configs.paper_rows import Change, Row
 from pinet_jax.methods.dekr import DEKR, DEKRInference
 from pinet_jax.methods.pinet import PINet, PINetInference
-from pinet_jax.networks.hrnet import W48
+from pinet_jax.networks.hrnet import W48, HRNetConfig
 from pinet_jax.networks.rescoring import COCO_RESCORING, CROWDPOSE_RESCORING, RescoringConfig
 from pinet_jax.skeletons import CROWDPOSE_14
 
@@ -40,6 +41,7 @@ def _dekr(
     def change(config: ExperimentConfig) -> ExperimentConfig:
         model, inference = config.model, config.inference
         assert isinstance(model, PINet) and isinstance(inference, PINetInference)
+        assert isinstance(model.backbone, HRNetConfig) and isinstance(config.data, DataConfig)
         on_crowdpose = model.skeleton is CROWDPOSE_14
         size = 640 if large else config.data.input_size
         dekr = DEKR(
