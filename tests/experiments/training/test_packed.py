@@ -1,6 +1,7 @@
 """Batches of packs: pure functions of seed and step, by weight, the same on any devices."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from experiments.configs import load_config
 from experiments.configs.base import PackedConfig
 from experiments.training.data import open_training_data
 from experiments.training.packed import cumulative_weights, render_pack, stack_packs
+from experiments.training.start import note_config
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.runtime import make_mesh, split_by_image
 from pinet_jax.skeletons import COCO_17
@@ -108,6 +110,14 @@ def test_rendered_crowds_are_a_pack():
 def test_what_does_not_fit_together_is_named(tmp_path, fields, message):
     with pytest.raises(UsageError, match=message):
         PackedConfig(packs=(tmp_path / "a.npz",), **fields)
+
+
+def test_the_config_of_a_training_names_its_packs(experiment, tmp_path, capsys):
+    for _ in range(2):
+        note_config(experiment, tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored["packed"]["packs"] == [str(path) for path in experiment.packed.packs]
+    assert not capsys.readouterr().out  # the same config is no other one
 
 
 def test_a_training_without_packs_says_what_to_name(experiment):
