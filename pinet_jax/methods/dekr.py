@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pinet_jax import decoding, fusion, losses
+from pinet_jax.errors import UsageError
 from pinet_jax.frames import STRIDE, FrameBatch
 from pinet_jax.interop.layouts import Entry, one_array, torch_entry
 from pinet_jax.keypoint_suppression import suppress_coinciding
@@ -79,6 +80,22 @@ class DEKR(BottomUp):
     offset_radius: int = 4  # offsets are trained in windows of twice this side
     heatmap_factor: float = 1.0
     offset_factor: float = 0.03
+
+    def __post_init__(self) -> None:
+        """Refuses what contradicts itself.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        if self.offset_blocks < 1:
+            raise UsageError(f"offset_blocks {self.offset_blocks}: use 1 or more")
+        links = () if self.rescoring is None else self.rescoring.links
+        last = max((end for link in links for end in link), default=-1)
+        if last >= self.skeleton.num_keypoints:
+            raise UsageError(
+                f"rescoring.links name keypoint {last}, but {self.skeleton.name} has "
+                f"{self.skeleton.num_keypoints}; use the links of its own keypoints"
+            )
 
     def network(self, compute: Compute = Compute()) -> DEKRNetwork:
         """Backbone, heatmaps, offsets and, if there is any, rescoring."""

@@ -180,6 +180,12 @@ def test_rows_hold_what_the_augmentation_makes():
                 augmentation.warp_area(record["area"], drawn, height, width, 64),
                 rtol=1e-6,
             )
+            reach = augmentation.squared_reach(record["keypoints"])
+            np.testing.assert_allclose(
+                batch["reach"][row, :people],
+                augmentation.warp_area(reach, drawn, height, width, 64),
+                rtol=1e-6,
+            )
             np.testing.assert_allclose(
                 batch["corners"][row, :people],
                 augmentation.warp_corners(record["boxes"], drawn, height, width, 64),

@@ -65,6 +65,25 @@ def test_a_released_model_is_converted(tmp_path):
         convert.main(str(tmp_path / "coco.npz"), config="ochuman", out=str(tmp_path / "other"))
 
 
+def test_a_network_may_be_in_two_files(micro, tmp_path, monkeypatch):
+    config, _, state = micro
+    names = sorted(state)
+    halves = [tmp_path / "first.npz", tmp_path / "second.npz"]
+    for half, own in zip(halves, (names[::2], names[1::2]), strict=True):
+        np.savez(half, **{name: state[name] for name in own})
+    first, second = map(str, halves)
+    out = str(tmp_path / "checkpoint")
+    with pytest.raises(InputError, match=r"first\.npz: does not fit the network; missing"):
+        convert.main(first, config=str(config), out=out)
+    arguments = [first, "--also", second, "--config", str(config), "--out", out]
+    monkeypatch.setattr(sys, "argv", ["pinet-jax", "convert", *arguments])
+    cli.main()
+    export.main(checkpoint=out, format="npz", out=str(tmp_path / "out.npz"))
+    back = read_arrays(tmp_path / "out.npz")
+    assert back.keys() == state.keys()
+    assert all((back[name] == state[name]).all() for name in names)
+
+
 def test_a_suffix_of_another_format_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"--out a\.npz: a torch file ends in"):
         export.main(checkpoint="c", format="torch", out="a.npz")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from data_pipelines.augmentation import (
     Augmentation,
@@ -16,7 +17,7 @@ from data_pipelines.augmentation import (
     warp_mask,
 )
 from pinet_jax import losses, targets
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.inference import Predictor
 from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
 from pinet_jax.methods.base import abstract_variables
@@ -83,6 +84,13 @@ def test_a_file_of_another_network_is_named():
     np.testing.assert_array_equal(
         both["params"]["rescoring"]["l1"]["kernel"].T, scores["l1.weight"]
     )
+
+
+def test_what_contradicts_itself_is_refused():
+    with pytest.raises(UsageError, match=r"keypoint 16, but crowdpose_14 has 14"):
+        DEKR(CROWDPOSE_14, rescoring=COCO_RESCORING)
+    with pytest.raises(UsageError, match=r"offset_blocks 0"):
+        DEKR(offset_blocks=0)
 
 
 def assert_close(actual, expected, tolerance=1e-4):
@@ -312,3 +320,57 @@ def test_poses_of_a_photograph_are_the_references(kind):
     poses = figures["poses_image"][order]
     np.testing.assert_allclose(found["final"].keypoints[..., :2], poses[..., :2], atol=0.05)
     np.testing.assert_allclose(found["final"].keypoints[..., 2], poses[..., 2], rtol=1e-3)
+
+
+@functools.cache
+def micro():
+    """A network that finds somebody, and what it finds in noise."""
+    return tiny.lively_variables(MICRO)
+
+
+def found(inference, method=MICRO):
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    weights = micro() if method is MICRO else tiny.lively_variables(method)
+    (stages,) = Predictor(method, weights, inference).predict_stages([image])
+    return stages
+
+
+def test_offsets_at_peaks_are_those_of_whole_maps():
+    """What the test reads at single positions, the training's maps have there."""
+
+    def both(net, images):
+        outputs = net(images)
+        yx = jnp.asarray([[[0, 0], [15, 23], [7, 8], [0, 23]]] * 2, jnp.int32)
+        return outputs.offset, net.offset(outputs.features, yx), yx
+
+    images = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
+    network = MICRO.network(Compute(folded=True))
+    whole, single, yx = jax.jit(nn.apply(both, network))(fold_batch_norm(micro()), images)
+    expected = np.stack([np.asarray(whole)[i][tuple(np.asarray(yx)[i].T)] for i in range(2)])
+    np.testing.assert_allclose(single, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_pose_fusion_takes_the_place_of_suppression():
+    inference = DEKRInference(input_size=64, fusion=True, oks_threshold=0.3)
+    stages = found(inference)
+    candidates, final = stages["candidates"], stages["final"]
+    assert 0 < len(final.scores) <= len(candidates.scores)
+    points = {tuple(point) for point in candidates.keypoints.reshape(-1, 3)}
+    assert {tuple(point) for point in final.keypoints.reshape(-1, 3)} <= points
+    np.testing.assert_allclose(final.scores, final.keypoints[..., 2].mean(axis=1), rtol=1e-5)
+    sizes = {threshold: len(found(DEKRInference(input_size=64, fusion=True,
+                                                oks_threshold=threshold))["final"].scores)
+             for threshold in (0.0, 1.0)}  # fmt: skip
+    assert sizes[0.0] == 1 and sizes[1.0] == len(candidates.scores)
+
+
+def test_candidates_of_larger_scales_come_first_and_other_scales_score_less():
+    stages = found(DEKRInference(input_size=64, scales=(0.5, 1.0), scale_decrease=0.5))
+    alone = found(DEKRInference(input_size=64))
+    count = len(alone["candidates"].scores)
+    np.testing.assert_allclose(
+        stages["candidates"].keypoints[:count, :, :2],
+        alone["candidates"].keypoints[..., :2],
+        atol=1e-2,
+    )
+    assert len(stages["candidates"].scores) > count

@@ -18,6 +18,7 @@ from pinet_jax.networks.adaptive_convolution import (
 )
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.layers import Compute
+from pinet_jax.runtime import make_mesh, replicated, split_by_image
 
 G, B, H, W, C, D = 2, 2, 5, 6, 3, 4
 
@@ -131,3 +132,23 @@ def test_a_block_begins_as_it_does_in_the_released_code():
     bound = (9 * C) ** -0.5
     kernel = np.abs(params["conv"]["kernel"])
     assert 0.9 * bound < kernel.max() < bound
+
+
+def test_a_batch_on_several_devices_is_read_where_it_lies():
+    """Only sums of gradients go from one device to another."""
+    block = AdaptiveBlock(G, C, Compute())
+    mesh = make_mesh(jax.devices()[:2])
+    variables, _ = lively_block()
+
+    def loss(variables, x):
+        return (block.apply(variables, x) ** 2).sum()
+
+    program = jax.jit(
+        jax.grad(loss, argnums=(0, 1)),
+        in_shardings=(replicated(mesh), split_by_image(mesh)),
+        out_shardings=(replicated(mesh), split_by_image(mesh)),
+    )
+    shape = jax.ShapeDtypeStruct((B, H, W, G * C), jnp.float32)
+    compiled = program.lower(variables, shape).compile().as_text()
+    for collective in ("all-gather", "all-to-all", "collective-permute"):
+        assert collective not in compiled
