@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from pinet_jax.complexity import count_layers
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.inference import Predictor
 from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
@@ -55,6 +56,17 @@ def parameters(method):
 )
 def test_parameters_are_as_many_as_the_released_codes(method, count):
     assert parameters(method) == count
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "billions"),
+    [(DEKR(), 512, 45.385), (DEKR(backbone=W48), 640, 141.527), (CROWDPOSE, 512, 44.749)],
+)
+def test_multiply_adds_are_as_many_as_the_released_codes(method, size, billions):
+    program = method.network(Compute(folded=True)).apply
+    image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    counted, _ = count_layers(program, abstract_variables(method, folded=True), image)
+    assert round(counted / 1e9, 3) == billions
 
 
 def test_weights_of_the_released_code_come_back_as_they_were():
