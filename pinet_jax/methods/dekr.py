@@ -252,6 +252,8 @@ class DEKR(BottomUp):
 
     def modules(self, shape: tuple[int, int]) -> dict[str, CountedModule]:
         """Backbone, heatmaps and offsets of whole maps."""
+        count = self.skeleton.num_keypoints
+        note = f"The {count} branches' adaptive convolutions are a loop, which XLA counts once."
 
         def array(*shape: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
@@ -262,7 +264,7 @@ class DEKR(BottomUp):
                 ("backbone",), lambda net, images: net.backbone(images), (array(*shape, 3),)
             ),
             "heatmaps": CountedModule(("heatmap",), lambda net, x: net.heatmap(x), (features,)),
-            "offsets": CountedModule(("offset",), lambda net, x: net.offset(x), (features,)),
+            "offsets": CountedModule(("offset",), lambda net, x: net.offset(x), (features,), note),
         }
 
 

@@ -2,21 +2,27 @@
 
 import functools
 import json
+import math
 
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from pinet_jax.checkpoints import load_model, save_model
+from pinet_jax.complexity import count_layers
 from pinet_jax.inference import Predictor
 from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
 from pinet_jax.methods import METHODS, config_from_json, config_to_json
-from pinet_jax.methods.base import init_variables
+from pinet_jax.methods.base import abstract_variables, init_variables
 from pinet_jax.methods.cid import CID, CIDInference
 from pinet_jax.methods.dekr import DEKR, DEKRInference
 from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.networks.hrnet import W48
+from pinet_jax.networks.layers import Compute
 from pinet_jax.networks.rescoring import COCO_RESCORING
 from pinet_jax.runtime import make_mesh, replicated
+from pinet_jax.skeletons import CROWDPOSE_14
 from pinet_jax.training import OptimizerConfig, Training, TrainingConfig, compile_train_step
 from tests.tiny import MICRO, batch, lively_variables
 
@@ -107,6 +113,31 @@ def test_the_released_names_come_and_go_exactly(name):
     state = to_state_dict(variables(name), VALUES[name])
     again = from_state_dict(state, VALUES[name])
     jax.tree.map(np.testing.assert_array_equal, again, variables(name))
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "multiply_adds"),
+    [
+        (PINet(partition="center", refinement=None), 29_330_548, 41.638),
+        (PINet(CROWDPOSE_14, "center", refinement=None), 29_326_219, 41.567),
+        (CID(), 29_363_087, 42.934),
+        (CID(CROWDPOSE_14), 29_361_545, 42.863),
+        (CID(backbone=W48), 65_447_487, 88.205),
+        (CID(CROWDPOSE_14, W48), 65_445_177, 88.099),
+    ],
+    ids=["spm", "spm_14", "cid", "cid_14", "cid_w48", "cid_w48_14"],
+)
+def test_it_is_as_large_as_the_released_code(method, parameters, multiply_adds):
+    """Multiply-adds, by layer, of one image of 512 x 512 pixels and 30 people; billions."""
+    params = abstract_variables(method)["params"]
+    assert sum(math.prod(x.shape) for x in jax.tree.leaves(params)) == parameters
+    folded = abstract_variables(method, folded=True)
+    network = method.network(Compute(folded=True))
+    products = sum(
+        count_layers(nn.apply(module.run, network), folded, *module.inputs)[0]
+        for module in method.modules((512, 512)).values()
+    )
+    assert products / 1e9 == pytest.approx(multiply_adds, abs=6e-4)
 
 
 def test_every_method_that_needs_no_boxes_is_tested_here():
