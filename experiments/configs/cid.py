@@ -9,8 +9,8 @@ statistics are taken over the whole batch here, and over 20 images there
         --init-backbone hrnet_w32-36af842e.pth
 
 and likewise `cid_crowdpose` and `cid_ochuman`. W48 is `--model.backbone.width 48`; no such network
-was released. A network trained on COCO is tested on OCHuman with `--inference.smoothing 11` and
-`--inference.oks-threshold 0.7`: AP 45.7 on val, 44.6 on test.
+was released. A network trained on COCO is tested on OCHuman with `evaluate --smoothing 11
+--oks-threshold 0.7`: AP 45.7 on val, 44.6 on test.
 """
 
 from __future__ import annotations
