@@ -96,7 +96,7 @@ class Run:
 
     def rates(self) -> dict[str, float]:
         """Images a second of the rows that have them."""
-        works, pool = list(works_in_order(self._scale)), ThreadPoolExecutor(8)
+        works, pool = list(works_in_order(self._scale)), ThreadPoolExecutor(4)
         programs: dict[str, Future[Any]] = {}
         for work in works:  # traced one after the other: only compiling leaves Python's lock alone
             lowered = work.lower()
