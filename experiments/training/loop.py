@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from experiments.configs.base import ExperimentConfig
 from experiments.training.data import TrainingData, open_training_data
 from experiments.training.log import TrainingLog
-from experiments.training.process import connect, interruption
+from experiments.training.process import connect, ends_with_its_peers, interruption
 from experiments.training.start import first_state, note_config, restored_state
 from experiments.training.trace import Trace
 from experiments.training.validation import Validation
@@ -76,7 +76,7 @@ def train(
             state = first_state(config, training, mesh, init_backbone, init_model)
         else:
             state = restored_state(config, training, mesh, checkpoints)
-        with interruption() as asked:
+        with ends_with_its_peers(checkpoints.folder), interruption() as asked:
             loop = _Loop(config, workdir, data, training, checkpoints, asked)
             return loop.run(state, mesh)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -78,3 +80,28 @@ def connect(mesh: jax.sharding.Mesh) -> None:
     ones = np.ones(len(mesh.local_devices), np.float32)
     shared = jax.make_array_from_process_local_data(split_by_image(mesh), ones)
     jax.block_until_ready(jax.jit(jnp.sum)(shared))
+
+
+@contextlib.contextmanager
+def ends_with_its_peers(checkpoints: Path) -> Iterator[None]:
+    """Ends this process in one line where another process of the job was killed.
+
+    At once, with status 1: closing anything would wait for the one that is gone. What was saved
+    before stays; a save that was going on is left out by the next start.
+
+    Args:
+        checkpoints: the training's folder of them, for the line.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = str(error).splitlines()[0]
+        print(
+            f"pinet-jax train: process {jax.process_index()} cannot go on with the others "
+            f"({reason}); {checkpoints} has what was saved; the same command goes on from it",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)

@@ -1,4 +1,4 @@
-"""A training by two real processes over loopback is the training by one."""
+"""A training by two or four real processes over loopback is the training by one."""
 
 import dataclasses
 import json
@@ -22,11 +22,11 @@ from tests.experiments.training.training_process import config, float64_on_memor
 from tests.tiny import MODEL, experiment
 
 
-def start(workdir, number, port):
-    """One of two processes with two devices each."""
+def start(workdir, source, number, count, port):
+    """One of several processes with two devices each."""
     module = "tests.experiments.training.training_process"
     return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, (workdir, number, port))],
+        [sys.executable, "-m", module, *map(str, (workdir, source, number, count, port))],
         cwd=ROOT,
         env=os.environ
         | {
@@ -42,20 +42,32 @@ def start(workdir, number, port):
     )
 
 
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
-    """A training of two processes, of which one was told to stop; and what both said."""
-    workdir, port = tmp_path_factory.mktemp("two"), free_port()
-    processes = [start(workdir, number, port) for number in range(2)]
+def start_until_saved(workdir, source, count, step):
+    """So many processes, which have saved so many steps."""
+    port = free_port()
+    processes = [start(workdir, source, number, count, port) for number in range(count)]
     deadline = time.monotonic() + 600
-    while not (workdir / "checkpoints" / "3").exists():
+    while not (workdir / "checkpoints" / str(step)).exists():
         if any(process.poll() is not None for process in processes) or time.monotonic() > deadline:
             for process in processes:
                 process.kill()
             pytest.fail("\n".join(process.communicate()[0] for process in processes))
         time.sleep(0.1)
-    processes[1].send_signal(signal.SIGTERM)
-    return workdir, [finish(process) for process in processes]
+    return processes
+
+
+def train_and_stop(workdir, source, count, step):
+    """A training of which the last process was told to stop; and what all said."""
+    processes = start_until_saved(workdir, source, count, step)
+    processes[-1].send_signal(signal.SIGTERM)
+    return [finish(process) for process in processes]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A training of two processes, of which one was told to stop; and what both said."""
+    workdir = tmp_path_factory.mktemp("two")
+    return workdir, train_and_stop(workdir, "records", 2, 3)
 
 
 def lines(workdir):
@@ -73,17 +85,50 @@ def test_sigterm_to_one_stops_both_at_the_same_step(stopped):
     assert load_model(workdir).method == trained
 
 
-def test_one_process_takes_over_and_all_is_as_if_it_had_been_alone(stopped, tmp_path):
-    workdir, _ = stopped
+def check_against_one_process(workdir, alone, source):
+    """One process goes on for two steps; all is as if it had been alone from the start."""
     epochs, device = (lines(workdir)[-1]["step"] + 2) / 2, jax.devices()[:1]
     with float64_on_memory_records():
-        state = jax.device_get(train(config(epochs), workdir, devices=device))
-        alone = jax.device_get(train(config(epochs), tmp_path, devices=device))
-    assert all(line["refinement"] > 0 for line in lines(tmp_path))
-    for ours, expected in zip(lines(workdir), lines(tmp_path), strict=True):
+        state = jax.device_get(train(config(epochs, source), workdir, devices=device))
+        expected_state = jax.device_get(train(config(epochs, source), alone, devices=device))
+    assert all(line["refinement"] > 0 for line in lines(alone))
+    for ours, expected in zip(lines(workdir), lines(alone), strict=True):
         del ours["images_per_second"], expected["images_per_second"]
         assert ours == pytest.approx(expected, rel=1e-9)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-9), state, alone)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-9), state, expected_state
+    )
+
+
+def test_one_process_takes_over_and_all_is_as_if_it_had_been_alone(stopped, tmp_path):
+    check_against_one_process(stopped[0], tmp_path, "records")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["records", "crowds"])
+def test_four_processes_then_two_then_one(source, tmp_path):
+    workdir = tmp_path / "four"
+    train_and_stop(workdir, source, 4, 2)
+    train_and_stop(workdir, source, 2, lines(workdir)[-1]["step"] + 1)
+    check_against_one_process(workdir, tmp_path / "alone", source)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_where_one_is_killed_the_other_ends_in_one_line_and_nothing_is_lost(killed, tmp_path):
+    workdir = tmp_path / "killed"
+    processes = start_until_saved(workdir, "records", 2, 3)
+    processes[killed].kill()
+    other = processes[1 - killed]
+    said, _ = other.communicate(timeout=200)
+    assert other.returncode != 0
+    processes[killed].communicate()
+    if killed:  # with the first one JAX's own service is gone, which ends the others its own way
+        assert other.returncode == 1
+        (line,) = [line for line in said.splitlines() if "pinet-jax train" in line]
+        assert "process 0 cannot go on with the others" in line and "goes on from it" in line
+        assert "Traceback" not in said
+    check_against_one_process(workdir, tmp_path / "alone", "records")
 
 
 def test_each_process_renders_its_own_crowds(monkeypatch):

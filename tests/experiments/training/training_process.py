@@ -11,6 +11,7 @@ import dataclasses
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Literal, cast
 from unittest import mock
 
 import jax
@@ -29,20 +30,25 @@ from pinet_jax.training import OptimizerConfig, Training
 from tests.data_pipelines.memory_records import make_records
 from tests.tiny import MODEL, experiment
 
+Source = Literal["records", "crowds"]
 
-def config(epochs: float) -> ExperimentConfig:
+
+def config(epochs: float, source: Source = "records") -> ExperimentConfig:
     """Two steps an epoch; everybody is tall enough for refinement."""
-    return dataclasses.replace(
-        experiment(epochs=epochs, optimizer=OptimizerConfig(learning_rate=1e-5)),
+    made = dataclasses.replace(
+        experiment(epochs=epochs, optimizer=OptimizerConfig(learning_rate=1e-5), batch_size=8),
         model=dataclasses.replace(MODEL, min_part_area=1),
-        synthetic=None,
         data=DataConfig(input_size=64),
     )
+    if source == "records":
+        return dataclasses.replace(made, synthetic=None)
+    assert made.synthetic is not None
+    return dataclasses.replace(made, synthetic=dataclasses.replace(made.synthetic, epoch_images=16))
 
 
 @contextlib.contextmanager
 def float64_on_memory_records():
-    """Trainings in here have float64 variables, compute with them, and read eight records."""
+    """Trainings in here have float64 variables, compute with them, and read sixteen records."""
     make, init, shapes = Training.make, start.init_variables, start.abstract_variables
 
     losses = PINet.losses
@@ -68,23 +74,24 @@ def float64_on_memory_records():
         mock.patch.object(start, "init_variables", init_float64),
         mock.patch.object(start, "abstract_variables", shapes_float64),
         mock.patch.object(PINet, "losses", losses_float64),
-        mock.patch.object(records, "open_split", lambda *_: make_records(8)),
+        mock.patch.object(records, "open_split", lambda *_: make_records(16)),
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("standard"),
     ):
         yield
 
 
-def main(workdir: Path, number: int, port: int) -> None:
-    """Trains without end as one of two processes."""
+def main(workdir: Path, source: Source, number: int, count: int, port: int) -> None:
+    """Trains without end as one of several processes, as the command does."""
     jax.distributed.initialize(
-        f"127.0.0.1:{port}", 2, number, cluster_detection_method="deactivate"
+        f"127.0.0.1:{port}", count, number, cluster_detection_method="deactivate"
     )
     with float64_on_memory_records():
         prepare_process()
         with contextlib.suppress(Stopped):
-            train(config(1000), workdir)
+            train(config(1000, source), workdir)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    _, folder, kind, *numbers = sys.argv
+    main(Path(folder), cast(Source, kind), *map(int, numbers))
