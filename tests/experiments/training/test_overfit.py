@@ -19,7 +19,7 @@ from pinet_jax.methods.cid import CID
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.refinement import RefinementConfig
-from pinet_jax.training import OptimizerConfig
+from pinet_jax.optimizers import OptimizerConfig
 from tests.conftest import shared_data
 
 # Two branches see about 60 pixels. A test image has other margins than the square of a training
