@@ -1,9 +1,10 @@
 PYTHON ?= python3
+NEWEST_PYTHON ?= python3.13
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/quickstart
 
-.PHONY: quickstart test test-slow lint
+.PHONY: quickstart test test-slow test-newest lint
 
 # One environment with everything a developer needs, from one tested set of versions.
 $(VENV): pyproject.toml constraints.txt
@@ -38,3 +39,10 @@ test: lint
 
 test-slow: $(VENV)
 	$(BIN)/pytest -m slow
+
+# The suite with the newest versions of everything that pip gives, on the newest Python.
+NEWEST := .venv-newest
+test-newest: pyproject.toml
+	$(NEWEST_PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet --disable-pip-version-check --upgrade -e '.[data,test,torch]'
+	$(NEWEST)/bin/pytest -n 2

@@ -1,4 +1,6 @@
-"""From datasets to batches: the only package that imports TensorFlow (and not in `config.py`)."""
+"""From datasets to batches: the only package that imports TensorFlow, and only where records
+are built.
+"""
 
 import os
 

@@ -1,6 +1,6 @@
-"""The paper's augmentation: scale, rotation, translation, mirror; drawn without state, one warp.
+"""The paper's augmentation: scale, rotation, translation, mirror; sampled without state, one warp.
 
-A draw is a pure function of (seed, epoch, index). Pixels go through OpenCV once, from the decoded
+A sample is a pure function of (seed, epoch, index). Pixels go through OpenCV once, from the decoded
 image straight to the input of the network, as in the reference; coordinates through the same
 matrix in double precision. No TensorFlow: the functions run inside the input pipeline's threads.
 
@@ -22,7 +22,7 @@ _REFERENCE_SIDE = 200.0  # pixels of the person that the reference measures scal
 
 
 class Augmentation(NamedTuple):
-    """One draw; as it stands, the image's central square of its short side.
+    """One sample; the defaults give the image's central square of its short side.
 
     Attributes:
         scale: side of the square that fills the output, as a multiple of the image's short side.
@@ -37,7 +37,7 @@ class Augmentation(NamedTuple):
     mirrored: bool = False
 
 
-def draw(
+def sample_augmentation(
     config: AugmentationConfig, height: int, width: int, random: Sequence[float]
 ) -> Augmentation:
     """Turns random numbers into an augmentation.

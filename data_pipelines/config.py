@@ -11,7 +11,7 @@ class AugmentationConfig:
 
     scale: tuple[float, float] = (0.75, 1.5)  # of the image's short side
     rotation_deg: float = 30.0  # uniform in +- this
-    translation_px: float = 40.0  # integer, uniform in +- this x short side / 200 x drawn scale
+    translation_px: float = 40.0  # integer, uniform in +- this x short side / 200 x sampled scale
     flip_probability: float = 0.5
 
 

@@ -7,33 +7,29 @@ each epoch sees every record exactly once, a batch may end one epoch and begin t
 fewer records than a batch has rows fill it. A process takes one of equal, contiguous shares of
 each batch: the shares of all processes, one after another, are the batch.
 
-A thread makes one whole batch at a time, in the batch's own memory. OpenCV lets go of Python's lock
-while it decodes and warps, which is where the time is spent, so threads run side by side.
+A thread makes one whole batch at a time, in the batch's own memory.
 
 Legend for shapes: N records, B images of a batch, P people (padded), K keypoints, S the side of
-the input, R = S / 4 that of the maps.
+the input, R = S / 4 that of the valid masks.
 """
 
 from __future__ import annotations
 
-import atexit
 import collections
 import dataclasses
 import functools
+import itertools
 import os
-import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypedDict, cast
+from collections.abc import Generator, Iterable, Iterator
+from typing import Protocol, TypedDict, cast
 
 import cv2
 import jax
 import numpy as np
-import tensorflow as tf
 
 from data_pipelines.augmentation import (
-    Augmentation,
-    draw,
     random_numbers,
+    sample_augmentation,
     warp_area,
     warp_image,
     warp_keypoints,
@@ -42,10 +38,9 @@ from data_pipelines.augmentation import (
 from data_pipelines.config import DataConfig
 from data_pipelines.records import Index, Record, image_pixels, valid_pixels
 from pinet_jax.errors import InputError
+from pinet_jax.frames import STRIDE
 from pinet_jax.skeletons import Skeleton
-
-STRIDE = 4  # input pixels a map pixel
-NO_IMAGE = -1  # the image id of rows that pad the last batch of an evaluation
+from pinet_jax.threads import work_ahead
 
 _ORDER_STREAM = 0  # tells these random numbers from the augmentation's
 
@@ -54,9 +49,10 @@ class Batch(TypedDict):
     """A process's share of a batch, on the host."""
 
     image: np.ndarray  # uint8 [B, S, S, 3], RGB
-    keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), map pixels; padded rows all 0
+    keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
     valid_mask: np.ndarray  # uint8 [B, R, R]
+    mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
 
 
@@ -75,7 +71,7 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which part of every batch a process makes."""
+    """Which rows of every batch a process makes."""
 
     process_index: int = 0
     process_count: int = 1
@@ -92,13 +88,6 @@ class Share:
             )
         count = batch_size // self.process_count
         return slice(self.process_index * count, (self.process_index + 1) * count)
-
-
-class _Sample(NamedTuple):
-    """What becomes one row of a batch; `random` is None where nothing is augmented."""
-
-    record: int
-    random: Sequence[float] | None
 
 
 def training_batches(
@@ -128,52 +117,17 @@ def training_batches(
     """
     chosen = training_records(records.index, config)
     rows = share.rows(batch_size)
+    maker = _BatchMaker(records, config, seed)
 
-    def plan(step: int) -> list[_Sample]:
+    def make(step: int) -> Batch:
         epochs, places = sample_order(len(chosen), batch_size, seed, step)
-        pairs = zip(epochs[rows].tolist(), chosen[places[rows]].tolist(), strict=True)
-        return [_Sample(record, random_numbers(seed, epoch, record)) for epoch, record in pairs]
+        return maker.batch(epochs[rows].tolist(), chosen[places[rows]].tolist())
 
-    steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    return _stream(_BatchMaker(records, config, plan, rows.stop - rows.start), steps, workers)
-
-
-def evaluation_batches(
-    records: Records,
-    config: DataConfig,
-    *,
-    batch_size: int,
-    share: Share = Share(),
-    workers: int | None = None,
-) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Every record once, in order, as it is: the whole image, upright, in the input's middle.
-
-    All processes get equally many batches; missing images of the last one are black.
-
-    Args:
-        records: an opened split.
-        config: the batch's sizes.
-        batch_size: images of all processes together.
-        share: which rows of every batch this process makes.
-        workers: threads; as many as this process may use cores if None.
-
-    Returns:
-        Batches, each with a mask, bool [B]: False in rows that pad the last batch.
-
-    Raises:
-        InputError: as `training_batches`.
-    """
-    count = len(records.index.image_id)
-    _check_people(records.index, np.arange(count), config.max_people)
-    rows = share.rows(batch_size)
-
-    def plan(step: int) -> list[_Sample]:
-        places = range(step * batch_size, (step + 1) * batch_size)[rows]
-        return [_Sample(place, None) for place in places if place < count]
-
-    steps = tf.data.Dataset.range(-(-count // batch_size))
-    batches = _stream(_BatchMaker(records, config, plan, rows.stop - rows.start), steps, workers)
-    return ((batch, batch["image_id"] != NO_IMAGE) for batch in batches)
+    cv2.setNumThreads(1)  # the workers are as many as the cores already
+    workers = workers or _usable_cores()
+    steps = itertools.count(start_step)
+    made = work_ahead(make, steps, threads=workers, ahead=workers + 1)
+    return (batch for _, batch in made)
 
 
 def prefetch_to_device(
@@ -219,11 +173,6 @@ def training_records(index: Index, config: DataConfig) -> np.ndarray:
     return chosen
 
 
-def first_step(epoch: int, num_records: int, batch_size: int) -> int:
-    """The first step whose batch begins in `epoch` or later."""
-    return -(-epoch * num_records // batch_size)
-
-
 def sample_order(
     num_records: int, batch_size: int, seed: int, step: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -259,56 +208,38 @@ def _too_many(image_id: int, people: int, max_people: int) -> InputError:
 
 
 class _BatchMaker:
-    """Reads, decodes and augments the samples of a step; safe to call from many threads."""
+    """Reads, decodes and augments samples; safe to call from many threads."""
 
-    def __init__(
-        self,
-        records: Records,
-        config: DataConfig,
-        plan: Callable[[int], list[_Sample]],
-        rows: int,
-    ) -> None:
-        """Args: where to read, what to make, the samples of a step, at most so many."""
-        self._records = records
-        self._config = config
-        self._plan = plan
-        self._rows = rows
-        self.error: Exception | None = None
+    def __init__(self, records: Records, config: DataConfig, seed: int) -> None:
+        """Args: where to read, what to make, and the seed of the augmentation."""
+        self._records, self._config, self._seed = records, config, seed
 
-    def __call__(self, step: int) -> tuple[np.ndarray, ...]:
-        """The arrays of a `Batch`, in its order."""
-        try:
-            batch = self._empty()
-            for row, sample in enumerate(self._plan(int(step))):
-                self._fill(batch, row, sample)
-        except Exception as error:
-            self.error = error  # TensorFlow would keep no more than its text
-            raise
-        return tuple(batch.values())  # type: ignore[arg-type]
-
-    def _empty(self) -> Batch:
-        rows, size, people = self._rows, self._config.input_size, self._config.max_people
+    def batch(self, epochs: list[int], records: list[int]) -> Batch:
+        """The batch of some records, each augmented as in its epoch."""
+        rows, size, people = len(records), self._config.input_size, self._config.max_people
         keypoints = self._records.skeleton.num_keypoints
-        return Batch(
+        batch = Batch(
             image=np.zeros((rows, size, size, 3), np.uint8),
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
             valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
-            image_id=np.full(rows, NO_IMAGE, np.int64),
+            mirrored=np.zeros(rows, bool),
+            image_id=np.zeros(rows, np.int64),
         )
+        for row, (epoch, record) in enumerate(zip(epochs, records, strict=True)):
+            self._fill(batch, row, record, epoch)
+        return batch
 
-    def _fill(self, batch: Batch, row: int, sample: _Sample) -> None:
+    def _fill(self, batch: Batch, row: int, number: int, epoch: int) -> None:
         """Makes one row of the batch."""
-        record = self._records[sample.record]
+        record = self._records[number]
         people = len(record["area"])
         if people > self._config.max_people:
             raise _too_many(record["image_id"], people, self._config.max_people)
         pixels = image_pixels(record)
         height, width = pixels.shape[:2]
-        if sample.random is None:
-            augmentation = Augmentation(scale=max(height, width) / min(height, width))
-        else:
-            augmentation = draw(self._config.augmentation, height, width, sample.random)
+        random = random_numbers(self._seed, epoch, number)
+        augmentation = sample_augmentation(self._config.augmentation, height, width, random)
 
         size = self._config.input_size
         warp_image(pixels, augmentation, size, out=batch["image"][row])
@@ -318,55 +249,12 @@ class _BatchMaker:
             augmentation,
             height,
             width,
-            size // STRIDE,
+            size,
             self._records.skeleton.mirror_permutation,
         )
+        batch["mirrored"][row] = augmentation.mirrored
         batch["area"][row, :people] = warp_area(record["area"], augmentation, height, width, size)
         batch["image_id"][row] = record["image_id"]
-
-
-def _stream(maker: _BatchMaker, steps: tf.data.Dataset, workers: int | None) -> Generator[Batch]:
-    """The batches of steps, in order, made ahead by threads."""
-    workers = workers or _usable_cores()
-    for kind in ("GPU", "TPU"):  # TensorFlow would take all of the accelerator's memory
-        tf.config.set_visible_devices([], kind)
-    cv2.setNumThreads(1)  # the workers are as many as the cores already
-    types = (tf.uint8, tf.float32, tf.float32, tf.uint8, tf.int64)
-    names = tuple(Batch.__annotations__)
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = workers
-    dataset = (
-        steps.map(
-            lambda step: tf.numpy_function(maker, [step], types),
-            num_parallel_calls=workers,
-            deterministic=True,
-        )
-        .prefetch(1)
-        .with_options(options)
-    )
-
-    def batches() -> Generator[Batch]:
-        try:
-            for arrays in dataset.as_numpy_iterator():
-                yield cast(Batch, dict(zip(names, arrays, strict=True)))
-        except tf.errors.OpError as error:
-            raise (maker.error or error) from None
-
-    stream = batches()
-    _open_streams.add(stream)
-    return stream
-
-
-# A thread of TensorFlow that calls Python while the interpreter shuts down aborts the process:
-# closing a stream waits for its threads.
-_open_streams: weakref.WeakSet[Generator[Batch]] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_streams() -> None:
-    for stream in list(_open_streams):
-        stream.close()
 
 
 def _usable_cores() -> int:

@@ -1,17 +1,23 @@
 """`pinet-jax COMMAND ...`: the one entry point.
 
-Every command is the `main` function of a module of this package, imported only when it is called,
-so that `predict` never waits for TensorFlow.
+Every command is a module of `experiments.commands`, imported only when it is called, so that
+`predict` never waits for TensorFlow, nor `score` for JAX. Its `main` takes the flags; a function
+`defaults` beside it makes defaults of what other flags name, and `field_types` says how values that
+are no plain ones are written.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 
 import tyro
 
+from experiments.commands.flags import given, in_flags, local_paths
 from pinet_jax.errors import InputError, UsageError
 
 COMMANDS = {
@@ -19,7 +25,8 @@ COMMANDS = {
     "synthesize": "render crowds with exact keypoints, in COCO's layout",
     "statistics": "people, crowding and occlusion of a dataset: table and plot",
     "train": "train a network, test it in between, go on by itself after any end",
-    "evaluate": "a checkpoint or a result file -> the paper's figures, and a report with pictures",
+    "evaluate": "a checkpoint -> its poses and the paper's figures, and a report with pictures",
+    "score": "a result file of any system -> the paper's figures, and a report",
     "predict": "images in, poses and drawn pictures out",
     "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
     "export": "a checkpoint -> a PyTorch, safetensors or npz file",
@@ -32,7 +39,6 @@ COMMANDS = {
 # What brings the modules that a command may miss.
 _EXTRAS = {
     "array_record": "data",
-    "matplotlib": "data",
     "tensorflow": "data",
     "tensorflow_datasets": "data",
     "torch": "torch",
@@ -45,32 +51,39 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return
-    if arguments[0] not in COMMANDS:
-        print(f"pinet-jax: no command {arguments[0]!r}\n\n{_usage()}", file=sys.stderr)
+    name, *flags = arguments
+    if name not in COMMANDS:
+        print(f"pinet-jax: no command {name!r}\n\n{_usage()}", file=sys.stderr)
         sys.exit(2)
     try:
-        _run(arguments[0], arguments[1:])
+        run(name, flags)
     except InputError as error:
-        print(f"pinet-jax {arguments[0]}: {error}", file=sys.stderr)
+        print(f"pinet-jax {name}: {in_flags(str(error), flags)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
-        print(f"\npinet-jax {arguments[0]}: stopped", file=sys.stderr)
+        print(f"\npinet-jax {name}: stopped", file=sys.stderr)
         sys.exit(130)  # what shells expect of a program stopped by Ctrl-C
     except BrokenPipeError:  # `pinet-jax ... | head` is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(name: str, arguments: list[str]) -> None:
+def run(name: str, flags: Sequence[str]) -> None:
+    """Runs a command with its flags.
+
+    Raises:
+        InputError: something that the user can mend.
+    """
+    flags = local_paths(flags)
+    module_name = _scores(flags) if name == "evaluate" else name
     try:
-        module = importlib.import_module(f"experiments.{name}")
-        if hasattr(module, "run"):  # its flags depend on what it is called with
-            module.run(arguments)
-        else:
+        module = importlib.import_module(f"experiments.commands.{module_name}")
+        defaults = module.defaults(flags) if hasattr(module, "defaults") else {}
+        with getattr(module, "field_types", contextlib.nullcontext)():
             tyro.cli(
-                module.main,
+                functools.partial(module.main, **defaults),
                 prog=f"pinet-jax {name}",
-                args=arguments,
-                config=(tyro.conf.OmitArgPrefixes,),
+                args=flags,
+                config=(tyro.conf.AvoidSubcommands,),
             )
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -78,6 +91,17 @@ def _run(name: str, arguments: list[str]) -> None:
             raise
         extra = _EXTRAS[missing]
         raise InputError(f"needs {missing}; pip install 'pinet-jax[{extra}]'") from error
+
+
+def _scores(flags: Sequence[str]) -> str:
+    """The command behind `evaluate`: with --results it is the older spelling of `score`."""
+    if given(flags, "--results") is None:
+        return "evaluate"
+    for flag in ("checkpoint", "config", "dataset", "split", "data-dir", "batch-size",
+                 "submission", "distributed"):  # fmt: skip
+        if any(word.partition("=")[0] == f"--{flag}" for word in flags):
+            raise UsageError(f"--{flag} does not go with --results; leave one out")
+    return "score"
 
 
 def _usage() -> str:

@@ -1,18 +1,20 @@
-"""Checkpoints: a network's variables and its config in one folder. The only file that knows orbax.
+"""Checkpoints: variables, method and test procedure in one folder. The only file that knows orbax.
 
 A network that is done can also be one safetensors file with the config in its header.
 
-A checkpoint holds two items, `model` ("params" and "batch_stats") and `config` (JSON), so that
-whoever has the folder needs nothing else. Training's checkpoints lie side by side in one folder,
-named by their steps; each has a third item, `training`, and is a checkpoint like any other.
+A checkpoint holds two items, `model` ("params" and "batch_stats") and `config` (JSON: the method,
+and how it is to be tested), so that whoever has the folder needs nothing else. Training's
+checkpoints lie side by side in one folder, named by their steps; each has a third item, `training`,
+and is a checkpoint like any other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +22,37 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from pinet_jax.checkpoint_folders import (
+    EVALUATION,
+    best_checkpoint,
+    best_of,
+    evaluation_of,
+    step_folders,
+)
+from pinet_jax.config_json import differences
 from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
-from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
-from pinet_jax.interop.weight_files import read_arrays, read_metadata, write_arrays
-from pinet_jax.models.config import PINetConfig
-from pinet_jax.models.config_json import config_from_json, config_to_json
-from pinet_jax.models.pinet import Variables, abstract_variables
+from pinet_jax.interop.model_files import Model, read_model_config, read_model_file
+from pinet_jax.methods import config_from_json, config_to_json
+from pinet_jax.methods.base import InferenceConfig, Method, abstract_variables
+from pinet_jax.networks.initializers import Variables
 
-_CONFIG = "pinet_config"  # in the header of an exported file
-_EVALUATION = "evaluation.json"  # in a training's checkpoint: its figures
 _REMOVED = ".removed"  # after the name of a checkpoint that is on its way out
 
 
-def save_model(path: str | os.PathLike, config: PINetConfig, variables: Variables) -> None:
+def save_model(
+    path: str | os.PathLike,
+    method: Method,
+    variables: Variables,
+    inference: InferenceConfig | None = None,
+) -> None:
     """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: its folder, a new one.
+        method: the method.
+        variables: of its network.
+        inference: how it is to be tested; by default as the method's own default says.
 
     Raises:
         InputError: there is something at `path` already, or nothing can be written there.
@@ -44,7 +62,7 @@ def save_model(path: str | os.PathLike, config: PINetConfig, variables: Variable
         raise InputError(f"{path}: exists already; remove it or choose another name")
     items = ocp.args.Composite(
         model=ocp.args.StandardSave(jax.tree.map(np.asarray, variables)),
-        config=ocp.args.JsonSave(config_to_json(config)),
+        config=ocp.args.JsonSave(config_to_json(method, inference or method.inference_type())),
     )
     try:
         with ocp.Checkpointer(_handler()) as checkpointer:
@@ -53,77 +71,63 @@ def save_model(path: str | os.PathLike, config: PINetConfig, variables: Variable
         raise InputError(f"{path}: cannot be written ({error})") from error
 
 
-def load_model(
-    path: str | os.PathLike, config: PINetConfig | None = None
-) -> tuple[PINetConfig, Variables]:
+def load_config(path: str | os.PathLike) -> tuple[Method, InferenceConfig]:
+    """The method of a checkpoint, and how it is to be tested, without its variables.
+
+    Args:
+        path: as for `load_model`.
+
+    Raises:
+        InputError: `path` is no whole checkpoint, or its graph is a function of the user's own.
+    """
+    if Path(path).suffix == ".safetensors":
+        return read_model_config(Path(path))
+    path = best_checkpoint(Path(path).absolute())
+    with _broken_if_it_fails(path), ocp.Checkpointer(_handler()) as checkpointer:
+        return config_from_json(_stored_config(checkpointer, path), str(path))
+
+
+def load_model(path: str | os.PathLike, method: Method | None = None) -> Model:
     """Reads a checkpoint.
 
     Args:
         path: its folder; or a training's, of whose checkpoints the best by AP is read, and the
-            latest where none has been evaluated; or the file of `export_model`.
-        config: the network it must hold; by default the checkpoint says it itself. Needed where
+            latest where none has been evaluated; or a safetensors file of `interop.model_files`.
+        method: whose network it must hold; by default the checkpoint says it itself. Needed where
             its graph is a function of your own.
-
-    Returns:
-        The network's config and its variables, NumPy arrays.
 
     Raises:
         InputError: `path` is no whole checkpoint, or it holds another network; the message says
             in what it differs.
     """
     if Path(path).suffix == ".safetensors":
-        return _load_exported(Path(path), config)
-    path = _best_checkpoint(Path(path).absolute())
+        return read_model_file(Path(path), method)
+    path = best_checkpoint(Path(path).absolute())
+    with _broken_if_it_fails(path), ocp.Checkpointer(_handler()) as checkpointer:
+        shapes = checkpointer.metadata(path).item_metadata["model"].tree
+        if method is not None:  # tracing takes seconds: only where there is what to compare
+            _check_same_network(path, abstract_variables(method), shapes)
+        stored = _stored_config(checkpointer, path)
+        method, inference = config_from_json(stored, str(path), method)
+        # Asked for as NumPy's: the devices it was written from may not be here.
+        arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+        items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
+        return Model(method, checkpointer.restore(path, args=items)["model"], inference)
+
+
+def _stored_config(checkpointer: ocp.Checkpointer, path: Path) -> Mapping[str, Any]:
+    items = ocp.args.Composite(config=ocp.args.JsonRestore())
+    return checkpointer.restore(path, args=items)["config"]
+
+
+@contextlib.contextmanager
+def _broken_if_it_fails(path: Path) -> Iterator[None]:
     try:
-        with ocp.Checkpointer(_handler()) as checkpointer:
-            items = ocp.args.Composite(config=ocp.args.JsonRestore())
-            stored = checkpointer.restore(path, args=items)["config"]
-            shapes = checkpointer.metadata(path).item_metadata["model"].tree
-            if config is None:
-                config = config_from_json(stored, where=str(path))
-            else:  # tracing a network takes seconds: only where there is something to compare
-                _check_same_network(path, abstract_variables(config), shapes)
-            # Asked for as NumPy's: the devices it was written from may not be here.
-            arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
-            items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
-            return config, checkpointer.restore(path, args=items)["model"]
+        yield
     except InputError:
         raise
     except Exception as error:  # orbax and tensorstore raise what the broken file makes them
         raise InputError(f"{path}: the checkpoint is broken ({_first_line(error)})") from error
-
-
-def export_model(
-    path: str | Path, config: PINetConfig, variables: Variables, *, half: bool = False
-) -> None:
-    """Writes a file with the reference's names; a safetensors file has the config in its header.
-
-    Args:
-        path: .safetensors, .npz, .pth or .pt.
-        config: the network.
-        variables: its own, not folded.
-        half: float16, half the size.
-
-    Raises:
-        InputError: the suffix is of no known kind, or the file cannot be written.
-    """
-    arrays = to_state_dict(variables)
-    if half:
-        arrays = {
-            name: array.astype(np.float16) if array.dtype == np.float32 else array
-            for name, array in arrays.items()
-        }
-    write_arrays(path, arrays, {_CONFIG: json.dumps(config_to_json(config))})
-
-
-def _load_exported(path: Path, config: PINetConfig | None) -> tuple[PINetConfig, Variables]:
-    arrays = read_arrays(path)
-    if config is None:
-        stored = read_metadata(path).get(_CONFIG)
-        if stored is None:
-            raise InputError(f"{path}: does not say what network it is; `convert` it with --config")
-        config = config_from_json(json.loads(stored), where=str(path))
-    return config, from_state_dict(arrays, config, where=str(path))
 
 
 class TrainingCheckpoints:
@@ -133,19 +137,27 @@ class TrainingCheckpoints:
     several processes, all of them make the same calls.
     """
 
-    def __init__(self, folder: str | os.PathLike, config: PINetConfig, keep: int = 2) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        method: Method,
+        inference: InferenceConfig | None = None,
+        keep: int = 2,
+    ) -> None:
         """Opens the folder, or makes it; remains of a killed save or removal are swept away.
 
         Args:
             folder: for this training alone.
-            config: the network.
+            method: what is trained.
+            inference: how it is to be tested; the method's default if None.
             keep: the latest checkpoints to keep.
 
         Raises:
             InputError: nothing can be written there.
         """
         self.folder = Path(folder).absolute()
-        self._config, self._keep = config, keep
+        self._keep = keep
+        self._config = config_to_json(method, inference or method.inference_type())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if jax.process_index() == 0:
@@ -167,7 +179,7 @@ class TrainingCheckpoints:
         Args:
             step: its name; greater than all before.
             variables: to be tested: what `load_model` will read.
-            training: any tree of arrays: what else training needs to go on.
+            training: a tree of arrays: what else training needs to go on.
 
         Raises:
             InputError: this checkpoint, or the one before, cannot be written. Those that were
@@ -177,7 +189,7 @@ class TrainingCheckpoints:
         self._remove_old()  # only now that the last one is whole
         items = ocp.args.Composite(
             model=ocp.args.StandardSave(variables),
-            config=ocp.args.JsonSave(config_to_json(self._config)),
+            config=ocp.args.JsonSave(self._config),
             training=ocp.args.StandardSave(training),
         )
         try:
@@ -187,7 +199,7 @@ class TrainingCheckpoints:
 
     def evaluation(self, step: int) -> dict[str, float | None] | None:
         """The figures of a checkpoint, if `record_evaluation` was called for it."""
-        return _evaluation(self.folder / str(step))
+        return evaluation_of(self.folder / str(step))
 
     def record_evaluation(self, step: int, figures: Mapping[str, float | None]) -> None:
         """Stores the figures of a checkpoint inside it; the best by "AP" is kept.
@@ -198,7 +210,7 @@ class TrainingCheckpoints:
         self.wait()
         if jax.process_index() != 0:
             return
-        file = self.folder / str(step) / _EVALUATION
+        file = self.folder / str(step) / EVALUATION
         try:
             write_whole(file, json.dumps(dict(figures), indent=1) + "\n")
         except InputError as error:
@@ -259,7 +271,7 @@ class TrainingCheckpoints:
         if jax.process_index() != 0:
             return
         whole = step_folders(self.folder)
-        kept = {*whole[-self._keep :], _best_of(whole)} if whole else set()
+        kept = {*whole[-self._keep :], best_of(whole)} if whole else set()
         for path in whole:
             if path not in kept:
                 # First its name: what is removed by half must not be taken for a checkpoint.
@@ -276,64 +288,12 @@ class TrainingCheckpoints:
         )
 
     def _check_same_config(self, path: Path, stored: Mapping[str, Any]) -> None:
-        ours = json.loads(json.dumps(config_to_json(self._config)))
-        differences = list(_differences("", stored, ours))
-        if differences:
+        different = list(differences(stored.get("method", stored), self._config["method"]))
+        if different:
             raise InputError(
-                f"{path}: holds another network: {'; '.join(differences)}; use its config, or "
+                f"{path}: holds another network: {'; '.join(different)}; use its config, or "
                 "another folder"
             )
-
-
-def step_folders(folder: Path) -> list[Path]:
-    """The whole checkpoints of a training, oldest first."""
-    found = (path for path in folder.iterdir() if path.name.isdigit() and _is_checkpoint(path))
-    return sorted(found, key=lambda path: int(path.name))
-
-
-def _best_checkpoint(path: Path) -> Path:
-    """The checkpoint itself, or the best of a training's."""
-    if _is_checkpoint(path):
-        return path
-    for folder in (path, path / "checkpoints"):
-        whole = step_folders(folder) if folder.is_dir() else []
-        if whole:
-            return _best_of(whole)
-    raise InputError(f"{path}: not a checkpoint; name the folder that `convert` or `train` made")
-
-
-def _best_of(checkpoints: Sequence[Path]) -> Path:
-    """The best by AP; the latest of those that are alike, or if none was evaluated."""
-
-    def rank(place: int) -> tuple[float, int]:
-        ap = (_evaluation(checkpoints[place]) or {}).get("AP")
-        return -1.0 if ap is None else ap, place
-
-    return checkpoints[max(range(len(checkpoints)), key=rank)]
-
-
-def _is_checkpoint(path: Path) -> bool:
-    return (path / "model").is_dir() and (path / "config").is_dir()
-
-
-def _evaluation(checkpoint: Path) -> dict[str, float | None] | None:
-    file = checkpoint / _EVALUATION
-    return json.loads(file.read_text()) if file.is_file() else None
-
-
-def _differences(name: str, stored: Any, ours: Any) -> Iterator[str]:
-    """What two JSON values differ in, a line each."""
-    if isinstance(stored, Mapping) and isinstance(ours, Mapping):
-        for key in sorted(stored.keys() | ours.keys()):
-            inner = f"{name}.{key}" if name else key
-            yield from _differences(inner, stored.get(key), ours.get(key))
-    elif stored != ours:
-        yield f"{name} is {_shortened(stored)} there and {_shortened(ours)} in the config"
-
-
-def _shortened(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _first_line(error: Exception) -> str:

@@ -1,13 +1,12 @@
 """How large a network is and how much it computes (Table 3 of the paper), counted in two ways.
 
-*By layer*: from the shapes of every convolution, dense layer and graph convolution, as papers
-count; products with the zeros of the padding are among them. *Compiled*: half the floating-point
-operations that XLA finds in the compiled program. It leaves out what is multiplied with padding,
-and adds what papers leave out: sums, ReLUs, upsampling (as matrix products), and adjacencies that
-a graph makes of the features.
+*By layer*: from the shapes of every convolution and dense layer, and of layers that count
+themselves (a method `multiply_adds` of their inputs), as papers count; products with the zeros of
+the padding are among them. *Compiled*: half the floating-point operations that XLA finds in the
+compiled program. It leaves out what is multiplied with padding, and adds what papers leave out:
+sums, ReLUs, upsampling (as matrix products), and adjacencies that a graph makes of the features.
 
-Legend for shapes: B images of H x W pixels, maps of h x w positions with C channels, N poses,
-K keypoints.
+Legend for shapes: frames of H x W pixels.
 """
 
 from __future__ import annotations
@@ -18,15 +17,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from pinet_jax.decoding import PEAKS_PER_PART
 from pinet_jax.errors import UsageError
-from pinet_jax.inference import STRIDE, cpu_compiler_options
-from pinet_jax.models.config import PINetConfig
-from pinet_jax.models.pinet import PINet, abstract_variables
-from pinet_jax.models.refinement import GraphMixing
+from pinet_jax.methods.base import CountedModule, Method, abstract_variables
+from pinet_jax.networks.layers import Compute
+from pinet_jax.runtime import compiler_options
 
 _MULTIPLE = 32  # of the input's sides: the stride of the backbone's lowest branch
 
@@ -53,54 +49,39 @@ class Complexity:
         return Complexity(*(a + b for a, b in pairs))
 
 
-def count_complexity(config: PINetConfig, shape: tuple[int, int]) -> dict[str, Complexity]:
-    """Counts every module of a network on one image: one pass, without a mirrored image.
+def count_complexity(method: Method, shape: tuple[int, int]) -> dict[str, Complexity]:
+    """Counts every module of a network on one frame: one pass, without a mirrored frame.
 
-    Refinement is that of as many poses as inference decodes, 30 a part. The compiled programs are
-    those of inference, with the normalisations folded.
+    The compiled programs are those of inference, with the normalisations folded.
 
     Args:
-        config: the network.
-        shape: H and W of the image.
+        method: the method.
+        shape: H and W of the frame.
 
     Returns:
-        By name: backbone, pose generation and, if the network has it, refinement.
+        By the names of `Method.modules`.
 
     Raises:
         UsageError: the sides are no multiples of 32.
     """
     if any(side < _MULTIPLE or side % _MULTIPLE for side in shape):
-        raise UsageError(f"--size {' '.join(map(str, shape))}: use multiples of {_MULTIPLE}")
-    trained = abstract_variables(config)["params"]
-    variables = abstract_variables(config, folded=True)
-    model = PINet(config, folded=True)
+        raise UsageError(f"size {' '.join(map(str, shape))}: use multiples of {_MULTIPLE}")
+    trained = abstract_variables(method)["params"]
+    variables = abstract_variables(method, folded=True)
+    network = method.network(Compute(folded=True))
 
-    def count(part: str, run: Callable[..., Any], *inputs: jax.ShapeDtypeStruct) -> Complexity:
-        def program(variables: Any, *inputs: jax.Array) -> Any:
-            return nn.apply(run, model)(variables, *inputs)
-
-        products, on_padding = count_layers(program, variables, *inputs)
+    def count(module: CountedModule) -> Complexity:
+        program = nn.apply(module.run, network)
+        products, on_padding = count_layers(program, variables, *module.inputs)
+        leaves = jax.tree.leaves([trained.get(layer, {}) for layer in module.layers])
         return Complexity(
-            parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(trained.get(part, {}))),
+            parameters=sum(math.prod(x.shape) for x in leaves),
             multiply_adds=products,
             on_padding=on_padding,
-            compiled=count_compiled(program, variables, *inputs) / 2,
+            compiled=count_compiled(program, variables, *module.inputs) / 2,
         )
 
-    def array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, *shape), dtype)
-
-    features = array(shape[0] // STRIDE, shape[1] // STRIDE, config.backbone.features)
-    counts = {
-        "backbone": count("backbone", lambda net, x: net.backbone(x, False), array(*shape, 3)),
-        "pose generation": count("ppg", PINet.generate, features),
-    }
-    if config.refinement is not None:
-        poses = PEAKS_PER_PART * len(config.parts)
-        points = array(poses, config.skeleton.num_keypoints, 2)
-        centers = array(poses, 2, dtype=jnp.int32)
-        counts["refinement"] = count("pr", PINet.refine, features, points, centers)
-    return counts
+    return {name: count(module) for name, module in method.modules(shape).items()}
 
 
 def count_layers(program: Callable[..., Any], *inputs: Any) -> tuple[int, int]:
@@ -133,7 +114,8 @@ def count_compiled(program: Callable[..., Any], *inputs: Any) -> float:
         program: of arrays.
         inputs: their shapes.
     """
-    lowered = jax.jit(program, compiler_options=cpu_compiler_options()).lower(*inputs)
+    options = compiler_options(jax.default_backend())
+    lowered = jax.jit(program, compiler_options=options).lower(*inputs)
     analysis: Any = lowered.compile().cost_analysis()
     return analysis["flops"]
 
@@ -150,10 +132,8 @@ def _layer_multiply_adds(layer: nn.Module, args: Any, out: Any) -> tuple[int, in
         return products * taps, products * (taps - math.prod(_taps_inside(*s) for s in sizes))
     if isinstance(layer, nn.Dense):
         return math.prod(out.shape) * args[0].shape[-1], 0
-    if isinstance(layer, GraphMixing):
-        *_, keypoints, width = out.shape
-        return math.prod(out.shape) * (width + keypoints), 0  # X W, then G X W
-    return 0, 0
+    own = getattr(layer, "multiply_adds", None)  # layers of ours count themselves
+    return (0, 0) if own is None else (own(*args), 0)
 
 
 def _taps_inside(size: int, outputs: int, kernel: int) -> int:

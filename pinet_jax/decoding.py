@@ -79,15 +79,14 @@ def read_poses(offset: jax.Array, yx: jax.Array) -> jax.Array:
     """Coarse poses: position minus offset.
 
     Args:
-        offset: [B, S, N, S * K * 2], all offsets at the positions of every part.
+        offset: [B, S, N, S, K, 2], all offsets at the positions of every part.
         yx: [B, S, N, 2], these positions, integers.
 
     Returns:
         [B, S, N, K, 2], x and y.
     """
-    b, s, n, channels = offset.shape
-    part = np.arange(s)
-    own = offset.reshape(b, s, n, s, channels // (2 * s), 2)[:, part, :, part]  # [S, B, N, K, 2]
+    part = np.arange(offset.shape[1])
+    own = offset[:, part, :, part]  # [S, B, N, K, 2]
     return yx[..., ::-1].astype(offset.dtype)[..., None, :] - jnp.moveaxis(own, 0, 1)
 
 

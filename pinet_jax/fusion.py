@@ -11,21 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pinet_jax.poses import PoseSet
+
 _TINY = 2.0**-52  # the reference's guard against poses without extent
-
-
-class PoseSet(NamedTuple):
-    """Poses, padded.
-
-    Attributes:
-        keypoints: [..., N, K, 3], x, y and score.
-        scores: [..., N].
-        mask: [..., N] booleans, False for padding.
-    """
-
-    keypoints: jax.Array
-    scores: jax.Array
-    mask: jax.Array
 
 
 class Grouping(NamedTuple):

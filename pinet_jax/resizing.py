@@ -1,4 +1,4 @@
-"""The reference's test-time geometry: an image becomes the network's input, and poses go back.
+"""The reference's test-time geometry: an image becomes a frame.
 
 Runs on the host, with OpenCV, because the reference's pixels are OpenCV's.
 """
@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from pinet_jax.frames import Frame
+
 _MULTIPLE = 64
 
 
 def resized_shape(height: int, width: int, input_size: int) -> tuple[int, int]:
-    """The size of the network's input at scale 1, which decides what images share a batch.
+    """The size of an image's frame at scale 1, which decides what images share a batch.
 
     Args:
         height: of the image.
@@ -32,50 +34,54 @@ def resized_shape(height: int, width: int, input_size: int) -> tuple[int, int]:
     return (long, short) if width < height else (short, long)
 
 
+def resize_matrix(image_shape: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """The affine map of `resize`, float64 [2, 3], from image pixels to the frame's.
+
+    Args:
+        image_shape: height and width of the image.
+        shape: height and width of the frame, a multiple of `resized_shape`'s.
+    """
+    return cv2.getAffineTransform(*_corners(image_shape, shape))
+
+
 def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Warps an image into the network's input, keeping its proportions about its centre.
+    """Warps an image into a frame, keeping its proportions about its centre.
 
     Args:
         image: uint8 [H, W, 3].
-        shape: height and width of the input, a multiple of `resized_shape`'s.
+        shape: height and width of the frame, a multiple of `resized_shape`'s.
 
     Returns:
         uint8 [*shape, 3].
     """
-    source, target = _corners(image.shape[:2], shape)
-    return cv2.warpAffine(image, cv2.getAffineTransform(source, target), shape[::-1])
+    matrix = resize_matrix((image.shape[0], image.shape[1]), shape)
+    return cv2.warpAffine(image, matrix, shape[::-1])
 
 
-def restore_points(
-    points: np.ndarray, shape: tuple[int, int], image_shape: tuple[int, int]
-) -> np.ndarray:
-    """Points of a resized input, in the image's pixels.
+def resized_frame(image: np.ndarray, shapes: Sequence[tuple[int, int]], first: int = 0) -> Frame:
+    """The whole image as a frame.
 
     Args:
-        points: [..., 2], x and y in the input's pixels.
-        shape: height and width of the input.
-        image_shape: height and width of the image.
-
-    Returns:
-        [..., 2], float64.
+        image: uint8 [H, W, 3].
+        shapes: height and width at every test scale.
+        first: the place of scale 1 among them, in whose pixels poses are given.
     """
-    source, target = _corners(image_shape, shape)
-    matrix = cv2.getAffineTransform(target, source)
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    matrix = resize_matrix((image.shape[0], image.shape[1]), shapes[first])
+    return Frame(tuple(resize(image, shape) for shape in shapes), matrix)
 
 
-def _corners(image_shape: tuple[int, ...], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Three points of the image, and where they go."""
+def _corners(image_shape: tuple[int, int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Three points of the image, and where they go in the frame."""
     height, width = image_shape
     center = [int(width / 2 + 0.5), int(height / 2 + 0.5)]
     # The image's side that fits the input exactly is the short one. All rounding is as in the
     # reference, whose sides are in units of 200 pixels: otherwise single pixels differ by a level.
     side = width / 200 if width < height else shape[1] / shape[0] * height / 200
-    source = _frame(center, side * 200)
-    return source, _frame([shape[1] * 0.5, shape[0] * 0.5], shape[1])
+    source = _three_points(center, side * 200)
+    return source, _three_points([shape[1] * 0.5, shape[0] * 0.5], shape[1])
 
 
-def _frame(center: Sequence[float], width: float) -> np.ndarray:
+def _three_points(center: Sequence[float], width: float) -> np.ndarray:
     """A centre, the point half a width above it, and the one half a width left of that."""
     points = np.zeros((3, 2), np.float32)
     points[0] = center

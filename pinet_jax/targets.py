@@ -10,6 +10,7 @@ window of offsets. Coordinates are feature-map pixels, x before y; maps are inde
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ import numpy as np
 
 from pinet_jax.skeletons import Partition
 
-SMALL_AREA = 32.0**2  # input pixels; smaller people have no part points on COCO and OCHuman
+SMALL_AREA = 32.0**2  # frame pixels; smaller people have no part points on COCO and OCHuman
 
 _SIGMA = 2.0  # of the heatmaps
 _BACKGROUND_WEIGHT = 0.1
@@ -33,8 +34,8 @@ class Targets(NamedTuple):
         heatmap_weight: float32 [R, R, K].
         part_map: float32 [R, R, S], the part points.
         part_map_weight: float32 [R, R, S].
-        offset: float32 [R, R, S * K * 2] (part, keypoint, x before y): position minus keypoint.
-        offset_weight: float32 [R, R, S * K * 2]; 0 where no offset is trained.
+        offset: float32 [R, R, S, K, 2], x and y: position minus keypoint.
+        offset_weight: float32 [R, R, S, K], of both; 0 where no offset is trained.
         part_points: float32 [P, S, 3] (x, y, v); v = 0 where a person lacks the part, else 2.
     """
 
@@ -45,6 +46,24 @@ class Targets(NamedTuple):
     offset: jax.Array
     offset_weight: jax.Array
     part_points: jax.Array
+
+
+def on_map(batch: Mapping[str, jax.Array], stride: int) -> jax.Array:
+    """A batch's keypoints in pixels of a map: [B, P, K, 3] (x, y, v).
+
+    Where the batch has "mirrored" frames, their keypoints go where the released codes have them:
+    these mirror on the map, position i to R - 1 - i, which is (stride - 1) / stride map pixels left
+    of the mirrored keypoint.
+
+    Args:
+        batch: see `methods.base.Method.losses`.
+        stride: frame pixels a map pixel.
+    """
+    x, y, visible = (batch["keypoints"][..., i] for i in range(3))
+    if "mirrored" in batch:
+        shift = jnp.where(batch["mirrored"], stride - 1, 0).astype(x.dtype)
+        x = x - shift[:, None, None]
+    return jnp.stack([x / stride, y / stride, visible], axis=-1)
 
 
 def render_targets(
@@ -60,7 +79,7 @@ def render_targets(
     Args:
         keypoints: float32 [P, K, 3] (x, y, v) in feature-map pixels; v = 0 is no label, also in
             rows of padding.
-        area: float32 [P] of the people's boxes, in pixels of the input image; 0 in padding.
+        area: float32 [P] of the people's boxes, in frame pixels; 0 in padding.
         valid_mask: [R, R], 1 where the maps can be trusted; it multiplies the weights of keypoint
             and part maps, not those of the offsets.
         partition: the parts, as `Skeleton.partition` gives them.
@@ -133,7 +152,7 @@ def _bump(centres: jax.Array, size: int) -> jax.Array:
 def _offset_maps(
     keypoints: jax.Array, area: jax.Array, parts: jax.Array, size: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Offsets and their weights, both [R, R, S * K * 2]."""
+    """Offsets [R, R, S, K, 2] and their weights [R, R, S, K]."""
     centres = parts[..., :2].astype(jnp.int32)  # [P, S, 2], cut toward zero as in the reference
     has_part = (parts[..., 2] > 0) & _inside(centres, size)
     trained = (keypoints[..., 2] > 0) & _inside(keypoints, size)  # [P, K]
@@ -154,9 +173,7 @@ def _offset_maps(
         .add(jnp.where(wins[..., None], offset, 0.0), mode="drop")
     )
     blank = jnp.zeros(channels, weight.dtype)
-    weights = blank.at[index].add(jnp.where(wins, weight, 0.0), mode="drop")
-    flat = (size, size, -1)
-    return offsets.reshape(flat), jnp.repeat(weights, 2, axis=-1).reshape(flat)
+    return offsets, blank.at[index].add(jnp.where(wins, weight, 0.0), mode="drop")
 
 
 def _wins(

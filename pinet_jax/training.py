@@ -1,13 +1,13 @@
-"""Training: the state, one pure step, the learning rate, and how both lie on the devices.
+"""Training: the state, one pure step, the learning rate, and what a batch may be.
 
-Legend for shapes: B images of a batch, P people (padded), K keypoints, S the input's side.
+The method gives network and losses; nothing here knows which one it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -15,23 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from flax import linen as nn
+from jax.sharding import Mesh
 
-from pinet_jax import losses
 from pinet_jax.errors import InputError
-from pinet_jax.inference import cpu_compiler_options
-from pinet_jax.losses import LossConfig
-from pinet_jax.models.config import BatchNormConfig, PINetConfig
-from pinet_jax.models.pinet import Outputs, PINet, Variables, normalize
-from pinet_jax.targets import render_targets
+from pinet_jax.methods.base import Batch, Method
+from pinet_jax.networks.initializers import Variables
+from pinet_jax.networks.layers import BatchNormConfig, Compute
+from pinet_jax.runtime import compiler_options, platform_of, replicated, split_by_image
 
-DeviceBatch = dict[str, jax.Array]  # image, keypoints, area, valid_mask, as the pipeline makes them
 Metrics = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam without weight decay, and its learning rate; as it stands, the paper's for OCHuman."""
+    """Adam without weight decay, and its learning rate; by default the paper's for OCHuman."""
 
     # "muon" needs fewer images from a random start (see `make_optimizer`); the paper has Adam.
     method: Literal["adam", "muon"] = "adam"
@@ -44,18 +42,17 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained; as it stands, the paper's way for OCHuman."""
+    """How a network is trained; by default the paper's way for OCHuman."""
 
     batch_size: int = 20  # of all devices and processes together
     epochs: float = 140
     optimizer: OptimizerConfig = OptimizerConfig()
-    loss: LossConfig = LossConfig()
     batch_norm: BatchNormConfig = BatchNormConfig()
-    # Parts a batch is worked off in, one after the other, with one step at the end: for batches
-    # that the devices cannot hold. Batch statistics and losses are then those of the parts.
+    # Shares a batch is worked off in, one after the other, with one step at the end: for batches
+    # that the devices cannot hold. Batch statistics and losses are then those of the shares.
     accumulate: int = 1
     ema_decay: float | None = None  # of a moving average of the network, tested instead of it
-    bfloat16: bool = False  # compute of backbone and graph; an accelerator is faster with it
+    bfloat16: bool = False  # compute of hidden layers; an accelerator is faster with it
     remat: bool = False  # compute the backbone's inner results twice, to save memory
     seed: int = 0  # of the network's start, the data's order and augmentation
 
@@ -66,7 +63,7 @@ class TrainState(NamedTuple):
     Attributes:
         step: int32, the steps taken.
         params: of the network.
-        batch_stats: of the network.
+        batch_stats: of the network; empty where it has none.
         opt_state: the optimizer's moments.
         average: the moving average of params and batch_stats, or nothing.
     """
@@ -78,79 +75,106 @@ class TrainState(NamedTuple):
     average: Variables | None
 
     @property
-    def tested(self) -> Variables:
-        """The variables to test and to keep: the average if there is one."""
-        return self.average or {"params": self.params, "batch_stats": self.batch_stats}
+    def network_variables(self) -> Variables:
+        """The variables that are trained."""
+        return _variables(self.params, self.batch_stats)
 
     @property
-    def rest(self) -> dict[str, Any]:
-        """What `tested` lacks of the state: see `join`."""
-        rest = {"step": self.step, "opt_state": self.opt_state}
-        if self.average is not None:
-            rest |= {"params": self.params, "batch_stats": self.batch_stats}
-        return rest
+    def test_variables(self) -> Variables:
+        """The variables to test and to keep: the average if there is one."""
+        return self.network_variables if self.average is None else self.average
+
+    @property
+    def training_variables(self) -> dict[str, Any]:
+        """What a checkpoint holds beside `test_variables`; `from_checkpoint` takes both."""
+        variables = {"step": self.step, "opt_state": self.opt_state}
+        return variables if self.average is None else variables | self.network_variables
 
     @classmethod
-    def join(cls, tested: Variables, rest: Mapping[str, Any]) -> TrainState:
-        """The state whose two halves these are."""
-        has_average = "params" in rest
-        network = rest if has_average else tested
+    def from_checkpoint(cls, test: Variables, training: Mapping[str, Any]) -> TrainState:
+        """The state whose `test_variables` and `training_variables` are given."""
+        has_average = "params" in training
+        network = training if has_average else test
         return cls(
-            step=rest["step"],
+            step=training["step"],
             params=network["params"],
-            batch_stats=network["batch_stats"],
-            opt_state=rest["opt_state"],
-            average=tested if has_average else None,
+            batch_stats=network.get("batch_stats", {}),
+            opt_state=training["opt_state"],
+            average=test if has_average else None,
         )
 
 
-TrainStep = Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 class Training(NamedTuple):
     """A recipe made ready: what `train_step` needs to know beside state and batch.
 
     Attributes:
-        model: the network.
+        method: whose losses are minimised.
+        network: its network, in training mode.
         config: the recipe.
         schedule: the learning rate of a step.
         optimizer: what turns gradients into updates.
     """
 
-    model: PINet
+    method: Method
+    network: nn.Module
     config: TrainingConfig
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
 
     @classmethod
     def make(
-        cls, model_config: PINetConfig, config: TrainingConfig, steps_per_epoch: float
+        cls,
+        method: Method,
+        config: TrainingConfig,
+        steps_per_epoch: float,
+        *,
+        dtype: Any = None,
     ) -> Training:
-        """Makes the parts from their configs."""
-        dtype = jnp.bfloat16 if config.bfloat16 else jnp.float32
-        model = PINet(model_config, dtype=dtype, batch_norm=config.batch_norm, remat=config.remat)
+        """Makes network, schedule and optimizer.
+
+        Args:
+            method: what is trained.
+            config: the recipe.
+            steps_per_epoch: of the data.
+            dtype: of hidden layers; by default what the config says.
+        """
+        compute = Compute(
+            dtype=dtype or (jnp.bfloat16 if config.bfloat16 else jnp.float32),
+            train=True,
+            batch_norm=config.batch_norm,
+            remat=config.remat,
+        )
         schedule = learning_rate(config.optimizer, config.epochs, steps_per_epoch)
-        return cls(model, config, schedule, make_optimizer(config.optimizer, schedule))
+        optimizer = make_optimizer(config.optimizer, schedule, method.output_layers)
+        return cls(method, method.network(compute), config, schedule, optimizer)
 
     def init_state(self, variables: Variables) -> TrainState:
         """The state before the first step; its arrays are the host's."""
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=variables["params"],
-            batch_stats=variables["batch_stats"],
+            batch_stats=variables.get("batch_stats", {}),
             opt_state=self.optimizer.init(variables["params"]),
             average=None if self.config.ema_decay is None else dict(variables),
         )
 
 
 def make_optimizer(
-    config: OptimizerConfig, schedule: optax.Schedule
+    config: OptimizerConfig, schedule: optax.Schedule, output_layers: tuple[str, ...] = ()
 ) -> optax.GradientTransformation:
     """Adam or Muon, behind the clip.
 
     Muon moves a hidden layer's weights by the orthogonal matrix nearest to their momentum, scaled
-    to the size of Adam's steps. What is no matrix, what puts out results, and refinement's first
-    layer (`gconv_head`) are Adam's; both look ahead as Nesterov does.
+    to the size of Adam's steps. What is no matrix, and `output_layers`, are Adam's; both look ahead
+    as Nesterov does.
+
+    Args:
+        config: which, and its clip.
+        schedule: the learning rate.
+        output_layers: names of layers that Muon leaves to Adam.
 
     References:
         Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024; the scale
@@ -160,19 +184,21 @@ def make_optimizer(
         optimizer = optax.adam(schedule)
     else:
         optimizer = optax.contrib.muon(
-            schedule, consistent_rms=0.2, muon_weight_dimension_numbers=_hidden_matrices
+            schedule,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=lambda params: _hidden_matrices(params, output_layers),
         )
     if config.gradient_clip is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.gradient_clip), optimizer)
 
 
-def _hidden_matrices(params: dict[str, Any]) -> dict[str, Any]:
+def _hidden_matrices(params: dict[str, Any], output_layers: tuple[str, ...]) -> dict[str, Any]:
     """How Muon sees each parameter as a matrix; None where it does not."""
 
     def matrix(path: tuple[Any, ...], x: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if not name.endswith(("kernel", "weight")) or "_head/" in name or "gconv_pred.3/" in name:
+        *layers, leaf = (key.key for key in path)
+        if leaf not in ("kernel", "weight") or not set(layers).isdisjoint(output_layers):
             return None
         return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
 
@@ -196,9 +222,7 @@ def learning_rate(config: OptimizerConfig, epochs: float, steps_per_epoch: float
     return schedule
 
 
-def train_step(
-    training: Training, state: TrainState, batch: DeviceBatch
-) -> tuple[TrainState, Metrics]:
+def train_step(training: Training, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One step: targets, network, losses, gradients, optimizer.
 
     Pure; jit it with `compile_train_step`.
@@ -206,12 +230,11 @@ def train_step(
     Args:
         training: the recipe.
         state: before the step.
-        batch: image uint8 [B, S, S, 3], keypoints float32 [B, P, K, 3] in map pixels, area
-            float32 [B, P], valid_mask uint8 [B, S / 4, S / 4].
+        batch: see `Method.losses`; all arrays have the images as their first axis.
 
     Returns:
-        The state after it, and scalars: loss (all), point, offset and refinement (each with its
-        factor), gradient_norm, learning_rate.
+        The state after it, and scalars: loss (all), the method's losses (each with its factor),
+        gradient_norm, learning_rate.
     """
     gradients, batch_stats, metrics = _gradients(training, state, batch)
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of int32
@@ -225,109 +248,84 @@ def train_step(
         # A young average follows faster: the first network is noise.
         age = state.step.astype(jnp.float32)
         share = 1 - jnp.minimum(training.config.ema_decay, (1 + age) / (10 + age))
-        new = {"params": params, "batch_stats": batch_stats}
-        average = jax.tree.map(lambda held, x: held + share * (x - held), average, new)
+        average = optax.incremental_update(_variables(params, batch_stats), average, share)
     return TrainState(state.step + 1, params, batch_stats, opt_state, average), metrics
 
 
-def _gradients(
-    training: Training, state: TrainState, batch: DeviceBatch
-) -> tuple[dict[str, Any], dict[str, Any], Metrics]:
-    """Gradients, new batch statistics and metrics; of the batch's parts, one after the other."""
+def _variables(params: dict[str, Any], batch_stats: dict[str, Any]) -> Variables:
+    return {"params": params} | ({"batch_stats": batch_stats} if batch_stats else {})
 
-    def gradients_of(batch_stats: dict[str, Any], part: DeviceBatch) -> Any:
+
+def _gradients(
+    training: Training, state: TrainState, batch: Batch
+) -> tuple[dict[str, Any], dict[str, Any], Metrics]:
+    """Gradients, new batch statistics and metrics; of the batch's shares, one after the other."""
+    seed = jax.random.fold_in(jax.random.key(training.config.seed), state.step)
+
+    def gradients_of(batch_stats: dict[str, Any], share: Batch, key: jax.Array) -> Any:
         loss = jax.grad(compute_losses, argnums=1, has_aux=True)
-        gradients, (batch_stats, metrics) = loss(training, state.params, batch_stats, part)
+        gradients, (batch_stats, metrics) = loss(training, state.params, batch_stats, share, key)
         return batch_stats, gradients, metrics
 
     count = training.config.accumulate
     if count == 1:
-        batch_stats, gradients, metrics = gradients_of(state.batch_stats, batch)
+        batch_stats, gradients, metrics = gradients_of(state.batch_stats, batch, seed)
         return gradients, batch_stats, metrics
 
-    def add_part(carry: Any, part: DeviceBatch) -> Any:
+    def add_share(carry: Any, share_and_key: Any) -> Any:
         batch_stats, total = carry
-        batch_stats, gradients, metrics = gradients_of(batch_stats, part)
+        batch_stats, gradients, metrics = gradients_of(batch_stats, *share_and_key)
         return (batch_stats, jax.tree.map(jnp.add, total, gradients)), metrics
 
-    # Every part takes images from all over the batch, so that every device has its share of it.
-    parts = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
+    # Every share takes images from all over the batch, so that every device has its part of it.
+    shares = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
     start = (state.batch_stats, jax.tree.map(jnp.zeros_like, state.params))
-    (batch_stats, total), metrics = jax.lax.scan(add_part, start, parts)
+    (batch_stats, total), metrics = jax.lax.scan(
+        add_share, start, (shares, jax.random.split(seed, count))
+    )
     mean = jax.tree.map(lambda x: x / count, total)
     return mean, batch_stats, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
 
 def compute_losses(
-    training: Training, params: dict[str, Any], batch_stats: dict[str, Any], batch: DeviceBatch
+    training: Training,
+    params: dict[str, Any],
+    batch_stats: dict[str, Any],
+    batch: Batch,
+    key: jax.Array,
 ) -> tuple[jax.Array, tuple[dict[str, Any], Metrics]]:
     """The losses of a batch in training mode.
 
     Returns:
-        Their sum, and as its company the new batch statistics and the single losses.
+        Their sum, and beside it the new batch statistics and the single losses.
+
+    Raises:
+        InputError: the batch lacks an array that the method needs.
     """
-    model, config = training.model, training.config.loss
-    render = partial(
-        render_targets, partition=model.config.parts, min_part_area=config.min_part_area
-    )
-    targets = jax.vmap(render)(batch["keypoints"], batch["area"], batch["valid_mask"])
-
-    def apply(batch_stats: dict[str, Any], *inputs: Any, **options: Any) -> Any:
-        variables = {"params": params, "batch_stats": batch_stats}
-        out, new = model.apply(variables, *inputs, train=True, mutable=["batch_stats"], **options)
-        return out, new["batch_stats"]
-
-    outputs, batch_stats = apply(batch_stats, normalize(batch["image"]))
-    features, maps = cast(Outputs, outputs)
-    metrics = {
-        "point": config.point_factor * losses.point_loss(maps, targets),
-        "offset": config.offset_factor
-        * losses.offset_loss(maps.offset, targets.offset, targets.offset_weight),
-    }
-    if model.config.refinement is not None:
-        proposals = losses.sample_proposals(targets, config)
-        poses = losses.coarse_poses(maps, proposals)
-        b, s, n, _ = proposals.yx.shape
-        centers, mask = proposals.yx.reshape(b, s * n, 2), proposals.mask.reshape(b, s * n)
-        delta, batch_stats = apply(
-            batch_stats, features, poses, centers, mask=mask, method="refine"
-        )
-        loss = losses.refinement_loss(delta, maps, targets, proposals)
-        metrics["refinement"] = config.refinement_factor * loss
-    metrics["loss"] = sum(metrics.values(), start=jnp.zeros((), metrics["point"].dtype))
-    return metrics["loss"], (batch_stats, metrics)
-
-
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """All devices of all processes in a row, along the axis "data"."""
-    devices = devices or jax.devices()
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array: the state."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def split_by_image(mesh: Mesh) -> NamedSharding:
-    """Every device holds its images: a batch."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    missing = [name for name in training.method.batch_arrays if name not in batch]
+    if missing:
+        raise InputError(f"the data give no {', '.join(missing)}, which the method is trained on")
+    losses = nn.apply(training.method.losses, training.network, mutable=["batch_stats"])
+    variables = _variables(params, batch_stats)
+    metrics, updated = losses(variables, batch, rngs={"sample": key})
+    metrics["loss"] = functools.reduce(jnp.add, metrics.values())
+    return metrics["loss"], (updated.get("batch_stats", {}), metrics)
 
 
 def compile_train_step(training: Training, mesh: Mesh) -> TrainStep:
-    """The step as one program for all devices; it eats the state it is given."""
+    """The step as one program for all devices; it donates the state that it is given."""
     whole, split = replicated(mesh), split_by_image(mesh)
     return jax.jit(
         lambda state, batch: train_step(training, state, batch),
         in_shardings=(whole, split),
         out_shardings=whole,
         donate_argnums=0,
-        compiler_options=cpu_compiler_options(),
+        compiler_options=compiler_options(platform_of(mesh)),
     )
 
 
 def check_batch_size(config: TrainingConfig, devices: int) -> None:
-    """Refuses a batch that devices, parts or groups cannot share.
+    """Refuses a batch that devices, shares or groups cannot divide.
 
     Raises:
         InputError: the batch size is no multiple of what it has to be.
@@ -337,9 +335,9 @@ def check_batch_size(config: TrainingConfig, devices: int) -> None:
             f"batch_size {config.batch_size}: must be a multiple of the {devices} devices x "
             f"accumulate {config.accumulate}"
         )
-    group, part = config.batch_norm.group_size, config.batch_size // config.accumulate
-    if group is not None and (group < 1 or part % group):
+    group, share = config.batch_norm.group_size, config.batch_size // config.accumulate
+    if group is not None and (group < 1 or share % group):
         raise InputError(
-            f"batch_norm.group_size {group}: must divide the {part} images that are worked off "
+            f"batch_norm.group_size {group}: must divide the {share} images that are worked off "
             "at once"
         )

@@ -7,17 +7,21 @@ import numpy as np
 
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from experiments.configs.base import ExperimentConfig, LoopConfig, SyntheticConfig
-from pinet_jax.inference import InferenceConfig
-from pinet_jax.models.config import HRNetConfig, PINetConfig, RefinementConfig
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import Variables
+from pinet_jax.methods.base import init_variables
+from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.initializers import Variables
+from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.training import TrainingConfig
 
 BACKBONE = HRNetConfig(
     stem_width=8, bottleneck_width=4, bottlenecks=1, width=4, modules=(1,), blocks=1
 )
-MODEL = PINetConfig(COCO_17, backbone=BACKBONE, refinement=RefinementConfig(blocks=1))
+MICRO = HRNetConfig(
+    stem_width=8, bottleneck_width=4, bottlenecks=1, width=4, modules=(1, 1, 1), blocks=1
+)  # with all branches
+MODEL = PINet(COCO_17, backbone=BACKBONE, refinement=RefinementConfig(blocks=1))
 
 
 def experiment(**training) -> ExperimentConfig:
@@ -27,13 +31,13 @@ def experiment(**training) -> ExperimentConfig:
         synthetic=SyntheticConfig(
             CrowdConfig(people=(1, 2), size=64), epoch_images=8, test_images=2
         ),
-        inference=InferenceConfig(input_size=64, flip=False),
+        inference=PINetInference(input_size=64, flip=False),
         training=TrainingConfig(**{"batch_size": 4, "epochs": 2} | training),
         loop=LoopConfig(log_every=1, save_every=1, evaluate_every=0),
     )
 
 
-def lively_variables(config: PINetConfig) -> Variables:
+def lively_variables(config: PINet) -> Variables:
     """Of a network that is random enough to find something everywhere."""
     rng = np.random.default_rng(0)
 
@@ -53,7 +57,7 @@ def batch(count: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Noise with one or two people an image, 64 x 64 pixels."""
     rng = np.random.default_rng(seed)
     keypoints = np.concatenate(
-        [rng.uniform(1, 15, (count, 2, 17, 2)), rng.integers(0, 3, (count, 2, 17, 1))], axis=-1
+        [4 * rng.uniform(1, 15, (count, 2, 17, 2)), rng.integers(0, 3, (count, 2, 17, 1))], axis=-1
     )
     keypoints[::2, 1] = 0
     return {

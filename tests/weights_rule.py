@@ -5,14 +5,15 @@ import zlib
 
 import numpy as np
 
-from pinet_jax.models.config import PINetConfig, RefinementConfig
+from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.conftest import golden_path
 
 CONFIGS = {
-    "ochuman": PINetConfig(COCO_17),
-    "crowdpose": PINetConfig(CROWDPOSE_14),
-    "coco": PINetConfig(COCO_17, refinement=RefinementConfig(blocks=2)),
+    "ochuman": PINet(COCO_17),
+    "crowdpose": PINet(CROWDPOSE_14),
+    "coco": PINet(COCO_17, refinement=RefinementConfig(blocks=2)),
 }
 
 

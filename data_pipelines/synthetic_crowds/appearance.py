@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.synthetic_crowds.bodies import SOLID_NAMES, Dress
+from data_pipelines.synthetic_crowds.bodies import SOLID_NAMES
 from data_pipelines.synthetic_crowds.dice import Dice
 from data_pipelines.synthetic_crowds.primitives import Paint
+from data_pipelines.synthetic_crowds.shapes import Dress
 
 _SKIN = np.array(
     [[255, 224, 196], [241, 205, 175], [229, 184, 143], [208, 158, 116],
@@ -94,8 +95,7 @@ def sample_paint(key: jax.Array, dress: Dress, person: jax.Array, height: jax.Ar
     top, second = any_color(dice), any_color(dice)
     classic, colorful = _from_palette(dice, _DENIM_TO_BLACK), any_color(dice)
     bottom = jnp.where(dice.chance(0.6), classic, colorful)
-    one_piece = (dress.skirt > 0) & dice.chance(0.6)
-    bottom = jnp.where(one_piece, top, bottom)
+    bottom = jnp.where((dress.skirt > 0) & dice.chance(0.6), top, bottom)  # one piece
     shoes = jnp.where(dice.chance(0.7), 0.6 * any_color(dice), skin)
     hat = jnp.where(dress.brim > 0, any_color(dice), hair)
     bald = dress.hair < 0.05
@@ -111,13 +111,10 @@ def sample_paint(key: jax.Array, dress: Dress, person: jax.Array, height: jax.Ar
     for side in ("left", "right"):
         painter.paint(f"{side}_upper_arm", top, skin, jnp.minimum(sleeve, 1.01), woven=True)
         painter.paint(f"{side}_forearm", top, skin, sleeve - 1.0, woven=True)
-        painter.paint(f"{side}_hand", skin)
         painter.paint(f"{side}_thigh", bottom, skin, jnp.minimum(leg, 1.01))
         painter.paint(f"{side}_shin", bottom, skin, leg - 1.0)
         painter.paint(f"{side}_foot", shoes)
-        painter.paint(f"{side}_ear", skin * 0.95)
-        painter.paint(f"{side}_eye", jnp.asarray([0.12, 0.09, 0.08], jnp.float32))
-        painter.paint(f"{side}_brow", 0.7 * hair + 0.1 * skin)
+    _paint_skin(painter, skin, hair)
     collar = jnp.where(dice.chance(0.3), top, skin)
     painter.paint("neck", collar, skin, jnp.float32(0.6))
     painter.paint("chest", top, woven=True)
@@ -128,13 +125,29 @@ def sample_paint(key: jax.Array, dress: Dress, person: jax.Array, height: jax.Ar
     painter.paint("hair", jnp.where(bald, skin, hat))
     painter.paint("long_hair", hair)
     painter.paint("brim", hat * 0.85)
+
+    stripes = _sample_stripes(dice) / height
+    return painter.finish(second, stripes, rough=dice.uniform(0.02, 0.1))
+
+
+def _sample_stripes(dice: Dice) -> jax.Array:
+    """Of a person's height: around the body, along it, both (checks), or, one time in three, none.
+
+    float32 [2]; 3 rolls.
+    """
+    striped = jnp.stack([dice.chance(0.42), dice.chance(0.42)])
+    return jnp.where(striped, dice.uniform(14.0, 45.0), 0.0)
+
+
+def _paint_skin(painter: _Painter, skin: jax.Array, hair: jax.Array) -> None:
+    """Hands and the face's features."""
+    for side in ("left", "right"):
+        painter.paint(f"{side}_hand", skin)
+        painter.paint(f"{side}_ear", skin * 0.95)
+        painter.paint(f"{side}_eye", jnp.asarray([0.12, 0.09, 0.08], jnp.float32))
+        painter.paint(f"{side}_brow", 0.7 * hair + 0.1 * skin)
     painter.paint("nose", skin * 1.03)
     painter.paint("mouth", skin * jnp.asarray([0.78, 0.45, 0.45], jnp.float32))
-
-    # Stripes around the body, along it, both (checks), or, for one shirt in three, none.
-    striped = jnp.stack([dice.chance(0.42), dice.chance(0.42)])
-    stripes = jnp.where(striped, dice.uniform(14.0, 45.0) / height, 0.0)
-    return painter.finish(second, stripes, rough=dice.uniform(0.02, 0.1))
 
 
 class _Painter:

@@ -23,11 +23,11 @@ class CrowdConfig:
         fewest, most = self.people
         if not 1 <= fewest <= most <= MAX_PEOPLE:
             raise UsageError(
-                f"--people {fewest} {most}: give the fewest and the most, 1 to {MAX_PEOPLE}"
+                f"people {fewest} {most}: give the fewest and the most, 1 to {MAX_PEOPLE}"
             )
         if not 0 <= self.overlap <= 0.8:
-            raise UsageError(f"--overlap {self.overlap}: give a mean box IoU between 0 and 0.8")
+            raise UsageError(f"overlap {self.overlap}: give a mean box IoU between 0 and 0.8")
         if self.size < 64 or self.size % 16:
-            raise UsageError(f"--size {self.size}: give a multiple of 16, at least 64")
+            raise UsageError(f"size {self.size}: give a multiple of 16, at least 64")
         if min(self.occluders, self.distractors) < 0:
-            raise UsageError("--occluders and --distractors: give 0 or more")
+            raise UsageError("occluders and distractors: give 0 or more")

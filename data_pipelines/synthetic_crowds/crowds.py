@@ -4,7 +4,7 @@
 runs, and image i of a seed is the same in any batch.
 
 Legend for shapes: B images, P people (padded to the config's most), K keypoints, J landmarks,
-H = W = size, C bodies drawn for each person, M solids of a body, N solids in all.
+H = W = size, C bodies sampled for each person, M solids of a body, N solids in all.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from data_pipelines.synthetic_crowds import bodies, poses, scenery
 from data_pipelines.synthetic_crowds.appearance import sample_dress, sample_paint
 from data_pipelines.synthetic_crowds.config import MAX_PEOPLE, CrowdConfig
 from data_pipelines.synthetic_crowds.dice import Dice
+from data_pipelines.synthetic_crowds.limbs import rotation
 from data_pipelines.synthetic_crowds.placement import place_people
 from data_pipelines.synthetic_crowds.primitives import Paint, Solids, project
 from data_pipelines.synthetic_crowds.rasterizer import Canvas, rasterize
+from data_pipelines.synthetic_crowds.shapes import Dress, sample_shape
+from pinet_jax.frames import STRIDE
 from pinet_jax.skeletons import COCO_17, Skeleton
 
-CHOICES = 6  # bodies drawn for each person, to find one that fits
+CHOICES = 6  # bodies sampled for each person, to find one that fits
 LAYER = 8.0  # picture sides between two people's depths: nobody reaches through another
 LEAST_SEEN = 0.05  # share of a person that must be seen to be annotated
-STRIDE = 4  # input pixels of one feature-map pixel
 
 
 _ANKLES = np.array([bodies.LANDMARKS.index(f"{side}_ankle") for side in ("left", "right")])
@@ -57,7 +59,7 @@ class Crowd(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """The people of an image, ready to be drawn: in pixels, in depth order.
+    """The people of an image, ready to be rendered: in pixels, in depth order.
 
     Attributes:
         solids: Solids with leading axes [P, M].
@@ -90,7 +92,7 @@ def crowd(key: jax.Array, config: CrowdConfig, skeleton: Skeleton = COCO_17) -> 
     names = bodies.landmark_indices(skeleton)
     cast_key, scene_key = jax.random.split(key)
     cast = sample_cast(cast_key, config)
-    image, canvas = draw(scene_key, cast, config)
+    image, canvas = render_cast(scene_key, cast, config)
     return annotate(image, canvas, cast, names)
 
 
@@ -133,7 +135,7 @@ def crowd_batch(
         max_people: P, rows to which people are padded, at least the config's most.
 
     Returns:
-        image: uint8 [B, S, S, 3]; keypoints: float32 [B, P, K, 3] in feature-map pixels; area:
+        image: uint8 [B, S, S, 3]; keypoints: float32 [B, P, K, 3] in input pixels; area:
         float32 [B, P], of the boxes in input pixels; valid_mask: uint8 [B, S/4, S/4].
     """
 
@@ -144,11 +146,10 @@ def training_batch(made: Crowd, *, max_people: int) -> dict[str, jax.Array]:
     """Crowds with a leading axis B, in the form that `crowd_batch` states."""
     batch, people = made.people.shape
     side = made.image.shape[1] // STRIDE
-    to_map = jnp.asarray([1 / STRIDE, 1 / STRIDE, 1], jnp.float32)[None, None, None]
     rows = ((0, 0), (0, max_people - people))
     return {
         "image": made.image,
-        "keypoints": jnp.pad(made.keypoints * to_map, (*rows, (0, 0), (0, 0))),
+        "keypoints": jnp.pad(made.keypoints, (*rows, (0, 0), (0, 0))),
         "area": jnp.pad(made.boxes[..., 2] * made.boxes[..., 3], rows),
         "valid_mask": jnp.ones((batch, side, side), jnp.uint8),
     }
@@ -161,12 +162,13 @@ def sample_cast(key: jax.Array, config: CrowdConfig) -> Cast:
     count = jax.random.randint(keys[0], (), config.people[0], people + 1)
     body_keys = jax.random.split(keys[2], (people, CHOICES))
     sample = jax.vmap(jax.vmap(_sample_actor, in_axes=(0, None)), in_axes=(0, None))
-    drawn = sample(body_keys, _sample_camera(keys[1]))  # [P, C, ...]
+    sampled = sample(body_keys, _sample_camera(keys[1]))  # [P, C, ...]
     # Images differ in crowding about the wanted mean, as far as boxes can.
     span = min(config.overlap, 0.25, 0.85 - config.overlap)
     wanted = config.overlap + jax.random.uniform(keys[3], minval=-span, maxval=span)
-    places = place_people(keys[4], drawn.view.box, drawn.height, count, wanted, size)
-    actors = jax.tree.map(lambda part: jax.vmap(lambda row, c: row[c])(part, places.body), drawn)
+    places = place_people(keys[4], sampled.view.box, sampled.height, count, wanted, size)
+    choose = jax.vmap(lambda choices, chosen: choices[chosen])
+    actors = jax.tree.map(lambda array: choose(array, places.body), sampled)
 
     # Who stands lower in the picture is nearer, give or take a little.
     ground = places.hips[:, 1] + places.scale * actors.view.box[:, 3]
@@ -181,7 +183,7 @@ def _sample_camera(key: jax.Array) -> jax.Array:
     """A camera that looks down a little and is not quite upright, float32 [3, 3]."""
     dice = Dice(key, 2)
     pitch, roll = dice.uniform(-0.1, 0.4), 0.06 * dice.normal()
-    return bodies.rotation(0, pitch) @ bodies.rotation(2, roll)
+    return rotation(0, pitch) @ rotation(2, roll)
 
 
 class Actor(NamedTuple):
@@ -196,7 +198,7 @@ class Actor(NamedTuple):
     """
 
     view: bodies.View
-    dress: bodies.Dress
+    dress: Dress
     paint_key: jax.Array
     height: jax.Array
     seated: jax.Array
@@ -204,10 +206,10 @@ class Actor(NamedTuple):
 
 def _sample_actor(key: jax.Array, camera: jax.Array) -> Actor:
     shape_key, dress_key, pose_key, heading_key, paint_key = jax.random.split(key, 5)
-    shape, dress = bodies.sample_shape(shape_key), sample_dress(dress_key)
+    shape, dress = sample_shape(shape_key), sample_dress(dress_key)
     angles, family = poses.sample_pose(pose_key)
     body = bodies.build_body(shape, dress, angles)
-    heading = bodies.rotation(1, poses.sample_heading(heading_key))
+    heading = rotation(1, poses.sample_heading(heading_key))
     view = bodies.view(body, camera @ heading)
     return Actor(view, dress, paint_key, shape.height, family == poses.SITTING)
 
@@ -262,7 +264,7 @@ def arrange(
     )
 
 
-def draw(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, Canvas]:
+def render_cast(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, Canvas]:
     """Draws a cast into a random scene.
 
     Returns:
@@ -280,11 +282,11 @@ def draw(key: jax.Array, cast: Cast, config: CrowdConfig) -> tuple[jax.Array, Ca
     slots = jax.random.randint(keys[4], (config.occluders,), 0, len(cast.present))
     before = _push(before, LAYER * size * (slots.astype(jnp.float32) - 0.5))
 
-    flat = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), (cast.solids, cast.paint))
+    flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (cast.solids, cast.paint))
     groups = [scenery.Things(*flat), *cast.things, behind, before]
-    solids, paint = jax.tree.map(lambda *parts: jnp.concatenate(parts), *groups)
+    solids, paint = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *groups)
     depth = 0.5 * (solids.start[:, 2] + solids.end[:, 2])
-    solids, paint = jax.tree.map(lambda part: part[jnp.argsort(-depth)], (solids, paint))
+    solids, paint = jax.tree.map(lambda array: array[jnp.argsort(-depth)], (solids, paint))
     footprints = project(solids, paint.soft, scenery.sample_light(keys[5]))
     canvas = rasterize(background, texture, footprints, paint)
     return scenery.develop(keys[6], canvas.color), canvas
@@ -298,7 +300,7 @@ def _push(things: scenery.Things, depth: jax.Array) -> scenery.Things:
 
 
 def annotate(image: jax.Array, canvas: Canvas, cast: Cast, names: np.ndarray) -> Crowd:
-    """Labels of a drawn cast, with the K landmarks of `names`."""
+    """Labels of a rendered cast, with the K landmarks of `names`."""
     people = cast.present.shape[0]
     index = jnp.arange(people)
     inside = jnp.bitwise_and(canvas.presence[None] >> index[:, None, None], 1) > 0  # [P, H, W]

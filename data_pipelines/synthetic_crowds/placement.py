@@ -92,7 +92,7 @@ def place_people(
         )
         cost = _cost(cost_key, candidates, places.box, person, overlap, size)
         best = jnp.argmin(cost)
-        chosen = jax.tree.map(lambda part: part[best], candidates)
+        chosen = jax.tree.map(lambda array: array[best], candidates)
         chosen = chosen._replace(box=jnp.clip(chosen.box, 0.0, float(size)))
         return jax.tree.map(lambda all_, one: all_.at[person].set(one), places, chosen)
 

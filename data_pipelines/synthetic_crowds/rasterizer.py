@@ -66,7 +66,7 @@ def rasterize(
     canvas = jax.lax.platform_dependent(
         tiles, cpu=lambda tiles: jax.lax.map(draw, tiles), default=jax.vmap(draw)
     )
-    return jax.tree.map(lambda part: _from_tiles(part, height, width), canvas)
+    return jax.tree.map(lambda array: _from_tiles(array, height, width), canvas)
 
 
 class _Tile(NamedTuple):
@@ -114,7 +114,7 @@ def _draw_tile(tile: _Tile, footprints: Footprints, paint: Paint) -> Canvas:
 
     def step(state: tuple[jax.Array, Canvas]) -> tuple[jax.Array, Canvas]:
         n, canvas = state
-        footprint, look = jax.tree.map(lambda part: part[n], (footprints, paint))
+        footprint, look = jax.tree.map(lambda array: array[n], (footprints, paint))
         return tile.following[n + 1], _draw_solid(canvas, x, y, tile.texture, footprint, look)
 
     canvas = Canvas(
@@ -163,9 +163,8 @@ def _draw_solid(
     weave = _stripes(u * look.stripes[0]) * _stripes(v * look.stripes[1])
 
     def blend(channel: int) -> jax.Array:
-        woven = look.second_color[channel] + weave * (
-            look.color[channel] - look.second_color[channel]
-        )
+        second = look.second_color[channel]
+        woven = second + weave * (look.color[channel] - second)
         color = jnp.where(first, woven, look.rest_color[channel]) * shade
         return canvas.color[channel] + cover * (color - canvas.color[channel])
 

@@ -1,4 +1,4 @@
-"""One short file per experiment, each with a `get_config()`."""
+"""Experiments by name: a file with a `get_config()` each, and the rows of published tables."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import pkgutil
 from pathlib import Path
 
 from experiments.configs.base import ExperimentConfig
+from experiments.configs.paper_rows import ROWS
 from pinet_jax.errors import UsageError
+
+_NO_EXPERIMENTS = ("base", "field_types", "paper_rows")
 
 
 def load_config(name: str) -> ExperimentConfig:
-    """The config of a name, such as "ochuman", or of your own Python file.
+    """The experiment of a name, such as "ochuman" or "ochuman_spm", or of your own Python file.
 
     Raises:
-        UsageError: there is no such config.
+        UsageError: there is no such experiment.
     """
+    if name in ROWS:
+        return ROWS[name].experiment()
     path = Path(name)
     if path.suffix == ".py":
         if not path.is_file():
@@ -38,5 +43,5 @@ def load_config(name: str) -> ExperimentConfig:
 
 def available_configs() -> list[str]:
     """The names that `load_config` knows."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return [name for name in names if name not in ("base", "flags")]
+    files = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted([*(name for name in files if name not in _NO_EXPERIMENTS), *ROWS])

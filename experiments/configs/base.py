@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Annotated
+
+import tyro
 
 from data_pipelines.config import DataConfig
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from pinet_jax.errors import UsageError
-from pinet_jax.inference import InferenceConfig
-from pinet_jax.models.config import PINetConfig
+from pinet_jax.methods.base import InferenceConfig, Method
+from pinet_jax.methods.pinet import PINetInference
 from pinet_jax.training import TrainingConfig
 
 
@@ -26,7 +30,7 @@ class SyntheticConfig:
     def __post_init__(self) -> None:
         """Refuses what cannot be done."""
         if self.passes < 1:
-            raise UsageError(f"--synthetic.passes {self.passes}: give 1 or more")
+            raise UsageError(f"passes {self.passes}: give 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +47,31 @@ class LoopConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExperimentConfig:
-    """One file of this folder makes one of these."""
+class PaperResult:
+    """What a paper reports for an experiment.
 
-    model: PINetConfig
+    Attributes:
+        where: its table or section.
+        figures: fractions by the names that the metrics give them (AP, AP50, AP_easy, ...).
+    """
+
+    where: str
+    figures: Mapping[str, float]
+
+    @classmethod
+    def percent(cls, where: str, **figures: float) -> PaperResult:
+        """From figures as papers write them, in percent."""
+        return cls(where, {name: round(figure / 100, 6) for name, figure in figures.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """One file of this folder makes one of these, and so does one line of `paper_rows`."""
+
+    model: Method
     data: DataConfig = DataConfig()
     synthetic: SyntheticConfig | None = None  # if given, takes the place of `data`
-    inference: InferenceConfig = InferenceConfig()
+    inference: InferenceConfig = PINetInference()  # the method's own
     training: TrainingConfig = TrainingConfig()
     loop: LoopConfig = LoopConfig()
+    paper: Annotated[PaperResult | None, tyro.conf.Suppress] = None

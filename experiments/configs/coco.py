@@ -6,8 +6,9 @@ Paper: AP 67.4 on val2017; the released weights reach 67.3.
 """
 
 from data_pipelines.config import DataConfig
-from experiments.configs.base import ExperimentConfig, LoopConfig
-from pinet_jax.models.config import PINetConfig, RefinementConfig
+from experiments.configs.base import ExperimentConfig, LoopConfig, PaperResult
+from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.training import OptimizerConfig, TrainingConfig
 
@@ -15,10 +16,11 @@ from pinet_jax.training import OptimizerConfig, TrainingConfig
 def get_config() -> ExperimentConfig:
     """HRNet-W32, part-large, dynamic graph with two blocks."""
     return ExperimentConfig(
-        model=PINetConfig(COCO_17, refinement=RefinementConfig(blocks=2)),
+        model=PINet(COCO_17, refinement=RefinementConfig(blocks=2)),
         data=DataConfig("coco_keypoints", train_split="train", eval_split="val", min_keypoints=11),
         training=TrainingConfig(
             batch_size=40, epochs=140, optimizer=OptimizerConfig(drops=(90, 120))
         ),
         loop=LoopConfig(batch_size=8, save_every=2000),
+        paper=PaperResult.percent("COCO val2017", AP=67.4),
     )

@@ -10,9 +10,9 @@ this one. Its AP is in `docs/ablations.md` after 16,000 images, and in
 from data_pipelines.config import DataConfig
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from experiments.configs.base import ExperimentConfig, LoopConfig, SyntheticConfig
-from pinet_jax.inference import InferenceConfig
-from pinet_jax.losses import LossConfig
-from pinet_jax.models.config import HRNetConfig, PINetConfig, RefinementConfig
+from pinet_jax.methods.pinet import LossConfig, PINet, PINetInference
+from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.training import OptimizerConfig, TrainingConfig
 
@@ -23,24 +23,28 @@ def get_config() -> ExperimentConfig:
         stem_width=32, bottleneck_width=16, bottlenecks=1, width=16, modules=(1, 1, 1), blocks=2
     )
     return ExperimentConfig(
-        model=PINetConfig(COCO_17, backbone=backbone, refinement=RefinementConfig(blocks=2)),
-        data=DataConfig(max_people=8),
-        synthetic=SyntheticConfig(CrowdConfig(size=192), passes=4),
-        inference=InferenceConfig(input_size=256),  # better than 192, although trained at that
-        training=TrainingConfig(
-            batch_size=16,
-            epochs=40,
-            optimizer=OptimizerConfig(
-                method="muon", learning_rate=5e-3, schedule="cosine", warmup_epochs=0.5
-            ),
+        model=PINet(
+            COCO_17,
+            backbone=backbone,
+            refinement=RefinementConfig(blocks=2),
+            min_part_area=16**2,  # people here are small: a quarter of the paper's input area
             loss=LossConfig(
                 # Without ImageNet's features to start from, offsets learn sooner with a weight
                 # that brings their loss to the size of the points'.
                 offset_factor=0.3,
                 refinement_factor=0.3,
-                min_part_area=16**2,  # people here are small: a quarter of the paper's input area
                 # A third of the paper's poses an image: refinement would take half of the time.
                 proposals=36,
+            ),
+        ),
+        data=DataConfig(max_people=8),
+        synthetic=SyntheticConfig(CrowdConfig(size=192), passes=4),
+        inference=PINetInference(input_size=256),  # better than 192, although trained at that
+        training=TrainingConfig(
+            batch_size=16,
+            epochs=40,
+            optimizer=OptimizerConfig(
+                method="muon", learning_rate=5e-3, schedule="cosine", warmup_epochs=0.5
             ),
             ema_decay=0.999,
         ),

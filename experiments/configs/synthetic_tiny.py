@@ -11,6 +11,7 @@ import dataclasses
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from experiments.configs import synthetic_shallow
 from experiments.configs.base import ExperimentConfig, SyntheticConfig
+from pinet_jax.methods.pinet import PINetInference
 
 
 def get_config() -> ExperimentConfig:
@@ -23,6 +24,6 @@ def get_config() -> ExperimentConfig:
         model=dataclasses.replace(config.model, backbone=backbone),
         synthetic=SyntheticConfig(CrowdConfig(size=256), passes=2),
         # Better than 256, although trained at that.
-        inference=dataclasses.replace(config.inference, input_size=320),
+        inference=PINetInference(input_size=320),
         training=dataclasses.replace(config.training, epochs=32, optimizer=optimizer),
     )

@@ -16,8 +16,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from pinet_jax.evaluation.dataset import Dataset
 from pinet_jax.evaluation.matching import Matches, match_dataset
-from pinet_jax.evaluation.results import Dataset
 from pinet_jax.skeletons import Skeleton
 
 # In the order of pycocotools' `stats`. By area: medium is 32^2 to 96^2 pixels, large is above.
@@ -34,7 +34,8 @@ class Evaluation:
         metrics: figures of record as fractions, by name; None where nobody is there to be found.
         precision: interpolated precision [T, R] at OKS 0.5, 0.55, ..., 0.95 and recall 0, ..., 1.
         matches: who was found, image by image.
-        people_of: of how many people the figures of one size are, by name; only COCO has such.
+        people_of: how many people the figures of one size are made of, by name; COCO alone has
+            such figures.
     """
 
     metrics: dict[str, float | None]
@@ -49,8 +50,8 @@ def evaluate_coco(
     """Scores poses as COCO does: area as annotated, the 20 best poses of an image.
 
     Args:
-        dataset: what `read_annotations` gave.
-        results: what `read_results` gave.
+        dataset: from `ground_truth`.
+        results: checked result entries.
         skeleton: its sigmas are used.
 
     Returns:
@@ -67,7 +68,7 @@ def evaluate_coco(
         tool.evaluate()
         tool.accumulate()
         tool.summarize()
-    figures = dict(zip(_KEYS, map(defined, tool.stats), strict=True))
+    figures = dict(zip(_KEYS, map(_defined, tool.stats), strict=True))
     return Evaluation(
         metrics={key: figures[key] for key in _ORDER},
         precision=tool.eval["precision"][:, :, 0, 0, 0],
@@ -76,8 +77,8 @@ def evaluate_coco(
     )
 
 
-def defined(figure: float) -> float | None:
-    """The tools write -1 where there is nobody to find."""
+def _defined(figure: float) -> float | None:
+    """pycocotools writes -1 where there is nobody to find."""
     return float(figure) if figure > -1 else None
 
 

@@ -1,21 +1,21 @@
-"""CrowdPose's figures, by faster-coco-eval.
+"""CrowdPose's figures: COCO's procedure with rules of its own.
 
-OKS with 0.53 of the box as area and the set's own sigmas; people whose `num_keypoints` is 0 in the
-file do not count; easy, medium and hard images by their `crowdIndex`.
+OKS with 0.53 of the box as area (`dataset.ground_truth`) and the set's own sigmas; people whose
+`num_keypoints` is 0 in the file do not count; easy, medium and hard images by their `crowdIndex`.
+Figures by size are not made.
 """
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 
-from pinet_jax.evaluation.coco import Evaluation, defined
-from pinet_jax.evaluation.matching import match_dataset
-from pinet_jax.evaluation.results import Dataset
+from pinet_jax.evaluation.coco import Evaluation, evaluate_coco
+from pinet_jax.evaluation.dataset import Dataset
+from pinet_jax.evaluation.matching import SUMMARY_KEYS, Matches
 from pinet_jax.skeletons import Skeleton
 
 # CrowdPose's paper says 0.1 for the first; every published tool uses 0.2.
@@ -29,39 +29,21 @@ def evaluate_crowdpose(
     """Scores poses as CrowdPose does.
 
     Args:
-        dataset: what `read_annotations` gave.
-        results: what `read_results` gave.
+        dataset: from `ground_truth`, with CrowdPose's areas.
+        results: checked result entries.
         skeleton: its sigmas are used.
 
     Returns:
         AP, AP50, AP75, AR, AR50, AR75 and AP_easy, AP_medium, AP_hard; the last three are None
         where an image lacks its crowdIndex or no image is of that kind.
     """
-    truth = COCO(copy.deepcopy(dataset))
-    tool = COCOeval_faster(
-        truth,
-        truth.loadRes([dict(result) for result in results]),
-        "keypoints_crowd",
-        kpt_oks_sigmas=list(skeleton.sigmas),
-        use_area=False,
-        print_function=_silent,
-    )
-    # The tool's own summary rounds the figures by crowdIndex to four digits.
-    precision, recall = _run(tool, sorted(image["id"] for image in dataset["images"]))
-    matches = match_dataset(dataset, results, tool.ious)
-    return Evaluation(
-        metrics={
-            **dict(zip(("AP", "AP50", "AP75"), _figures(precision.mean(axis=1)), strict=True)),
-            **dict(zip(("AR", "AR50", "AR75"), _figures(recall), strict=True)),
-            **{
-                f"AP_{level}": defined(_run(tool, ids)[0].mean()) if ids else None
-                for level, ids in crowding_levels(dataset).items()
-            },
-        },
-        precision=precision,
-        matches=matches,
-        people_of={},
-    )
+    evaluation = evaluate_coco(dataset, results, skeleton)
+    levels = crowding_levels(dataset)
+    by_level = {
+        f"AP_{level}": _average_precision(evaluation.matches, ids) for level, ids in levels.items()
+    }
+    overall = {key: evaluation.metrics[key] for key in SUMMARY_KEYS}
+    return dataclasses.replace(evaluation, metrics=overall | by_level, people_of={})
 
 
 def crowding_levels(dataset: Dataset) -> dict[str, list[int]]:
@@ -76,18 +58,7 @@ def crowding_levels(dataset: Dataset) -> dict[str, list[int]]:
     return levels
 
 
-def _run(tool: COCOeval_faster, image_ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision [T, R] and recall [T] over some images."""
-    tool.params.imgIds = image_ids
-    tool.evaluate()
-    tool.accumulate()
-    return tool.eval["precision"][:, :, 0, 0, 0], tool.eval["recall"][:, 0, 0, 0]
-
-
-def _figures(by_threshold: np.ndarray) -> tuple[float | None, ...]:
-    """The mean over all thresholds, at OKS 0.5, and at 0.75."""
-    return tuple(map(defined, (by_threshold.mean(), by_threshold[0], by_threshold[5])))
-
-
-def _silent(*_: object) -> None:
-    """faster-coco-eval reports its progress otherwise."""
+def _average_precision(matches: Matches, image_ids: list[int]) -> float | None:
+    """AP of some images; None where nobody is there to be found."""
+    ap = matches.subset(np.isin(matches.image_ids, image_ids)).summary()[0]
+    return None if np.isnan(ap) else float(ap)

@@ -1,6 +1,6 @@
 """Who was found: matches per image, and average precision from them.
 
-The figures of record come from pycocotools and faster-coco-eval. They say nothing about single
+The figures of record come from pycocotools. They say nothing about single
 images; the matches here do, and give the same figures for any set of images with any weights:
 what bootstrap, bins of crowding, and the report's gallery are made of.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -116,37 +116,22 @@ def match_dataset(
         oks: (image id, category id) -> [D, G] as the evaluation tools keep it in `ious`: poses by
             descending score, at most 20, people in the order of the annotations.
     """
+    people = _People.of(dataset)
     category = dataset["categories"][0]["id"]
-    people_of = _by_image(dataset["annotations"])
     poses_of = _by_image(results)
     scores = np.array([result["score"] for result in results], np.float64)
-    crowd = np.array([bool(p["iscrowd"]) for p in dataset["annotations"]], bool)
-    ignored = crowd | np.array([p["num_keypoints"] == 0 for p in dataset["annotations"]], bool)
-
     image_ids = np.array(sorted(image["id"] for image in dataset["images"]))
     counts = np.zeros(len(image_ids), np.int64)
     columns: list[tuple[np.ndarray, ...]] = []
     for index, image_id in enumerate(image_ids.tolist()):
-        people = np.array(people_of.get(image_id, ()), np.int64)
+        here = np.array(people.of_image.get(image_id, ()), np.int64)
         poses = np.array(poses_of.get(image_id, ()), np.int64)
         poses = poses[np.argsort(-scores[poses], kind="stable")][:MAX_POSES]
-        counts[index] = np.count_nonzero(~ignored[people])
+        counts[index] = np.count_nonzero(~people.ignored[here])
         table = np.asarray(oks.get((image_id, category), ()), np.float64)
-        table = table.reshape(len(poses), len(people)) if table.size else _nobody(poses, people)
-        found = match(table, ignored[people], crowd[people])  # [T, D]
-        hit = found >= 0
-        person = np.where(hit, np.append(people, -1)[found], -1)
-        similarity = np.append(table, np.zeros((len(poses), 1)), axis=1)
-        columns.append(
-            (
-                np.full(len(poses), index),
-                poses,
-                person,
-                hit & np.append(ignored, False)[person],
-                similarity[np.arange(len(poses)), found[0]],
-            )
-        )
-    images, poses, person, skipped, similarity = _join(columns)
+        table = table.reshape(len(poses), len(here)) if table.size else _nobody(poses, here)
+        columns.append((np.full(len(poses), index), poses, *_match_image(table, here, people)))
+    images, poses, person, ignored, similarity = _join(columns)
     order = np.argsort(-scores[poses], kind="stable")
     return Matches(
         image_ids=image_ids,
@@ -155,9 +140,42 @@ def match_dataset(
         pose=poses[order],
         score=scores[poses][order],
         person=person[:, order],
-        ignored=skipped[:, order],
+        ignored=ignored[:, order],
         oks=similarity[order],
     )
+
+
+class _People(NamedTuple):
+    """The annotations of a data set, G in all."""
+
+    of_image: dict[int, list[int]]  # image id -> indices
+    crowd: np.ndarray  # bool [G]
+    ignored: np.ndarray  # bool [G], crowds and people without keypoints: they do not count
+
+    @classmethod
+    def of(cls, dataset: Mapping[str, Any]) -> _People:
+        people = dataset["annotations"]
+        crowd = np.array([bool(person["iscrowd"]) for person in people], bool)
+        unlabelled = np.array([person["num_keypoints"] == 0 for person in people], bool)
+        return cls(_by_image(people), crowd, crowd | unlabelled)
+
+
+def _match_image(
+    oks: np.ndarray, here: np.ndarray, people: _People
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The columns `person`, `ignored` and `oks` of `Matches` of one image.
+
+    Args:
+        oks: [D, G], poses by descending score.
+        here: int [G], the image's people among all.
+        people: all of them.
+    """
+    found = match(oks, people.ignored[here], people.crowd[here])  # [T, D]
+    hit = found >= 0
+    person = np.where(hit, np.append(here, -1)[found], -1)
+    ignored = hit & np.append(people.ignored, False)[person]
+    similarity = np.append(oks, np.zeros((len(oks), 1)), axis=1)
+    return person, ignored, similarity[np.arange(len(oks)), found[0]]
 
 
 def match(oks: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> np.ndarray:
@@ -244,4 +262,4 @@ def _nobody(poses: np.ndarray, people: np.ndarray) -> np.ndarray:
 def _join(columns: Sequence[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
     none = np.zeros((len(OKS_THRESHOLDS), 0))
     start = (none[0].astype(int), none[0].astype(int), none.astype(int), none > 0, none[0])
-    return [np.concatenate(parts, axis=-1) for parts in zip(start, *columns, strict=True)]
+    return [np.concatenate(arrays, axis=-1) for arrays in zip(start, *columns, strict=True)]

@@ -1,6 +1,6 @@
 """All figures of one result file together: metrics, intervals, crowding, a paired comparison.
 
-As a table to read and as JSON. Figures are fractions in JSON and percent in the table.
+Figures are fractions; `tables` writes them.
 
 Legend for shapes: I images, M figures.
 """
@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pinet_jax.errors import InputError, UsageError
+from pinet_jax.errors import UsageError
 from pinet_jax.evaluation.bootstrap import bootstrap, interval
 from pinet_jax.evaluation.coco import Evaluation, evaluate_coco
 from pinet_jax.evaluation.crowding import mean_box_iou
 from pinet_jax.evaluation.crowdpose import crowding_levels, evaluate_crowdpose
+from pinet_jax.evaluation.dataset import SKELETONS, Dataset, Metric
 from pinet_jax.evaluation.matching import SUMMARY_KEYS, Matches
-from pinet_jax.evaluation.results import Dataset, Metric
-from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
+from pinet_jax.skeletons import Skeleton
 
-SKELETONS: dict[Metric, Skeleton] = {"coco": COCO_17, "crowdpose": CROWDPOSE_14}
 # The last five are the bins of the paper's figure 5.
 CROWDING_BINS = tuple(np.linspace(0, 1, 11).round(1).tolist())
 Interval = tuple[float, float]
@@ -79,7 +78,7 @@ class Summary:
         poses: how many the file holds; the 20 best of an image count.
         metrics: fractions, or None where nobody is to be found.
         intervals: of the figures that are made of all people, by name.
-        people_of: of how many people the figures of one size are, by name.
+        people_of: how many people the figures of one size are made of, by name.
         crowding: AP by mean IoU of boxes.
         resamples: images were drawn so many times for the intervals.
     """
@@ -93,11 +92,6 @@ class Summary:
     people_of: dict[str, int]
     crowding: tuple[CrowdingBin, ...]
     resamples: int
-
-
-def metric_of(skeleton: Skeleton) -> Metric:
-    """The metric that a keypoint set is scored by: CrowdPose's own, COCO's for any other."""
-    return "crowdpose" if skeleton.keypoints == CROWDPOSE_14.keypoints else "coco"
 
 
 def evaluate(
@@ -133,20 +127,14 @@ def summarize(
         seed: of the resamples.
 
     Raises:
-        InputError: the edges are not ascending within 0..1, or the resamples are negative.
+        UsageError: the edges are not ascending within 0..1, or the resamples are negative.
     """
-    edges = check_bins(crowding_bins)
     if resamples < 0:
-        raise InputError(f"--resamples {resamples}: give 0 or more")
+        raise UsageError(f"resamples {resamples}: give 0 or more")
     matches = evaluation.matches
-    crowding = box_iou_of_images(dataset, matches.image_ids)
-    tops = (*edges[1:-1], np.nextafter(edges[-1], 2))  # the last bin includes its end
-    bins = [
-        (low, high, (low <= crowding) & (crowding < top))
-        for low, high, top in zip(edges[:-1], edges[1:], tops, strict=True)
-    ]
-    parts = {**_levels(dataset, matches), **{f"bin {low}": mask for low, _, mask in bins}}
-    figures = _Figures(matches, parts)
+    bins = _bins(dataset, matches, check_bins(crowding_bins))
+    subsets = {**_levels(dataset, matches), **{bin.key: bin.mask for bin in bins}}
+    figures = _Figures(matches, subsets)
     once = dict(zip(figures.keys, figures(), strict=True))
     spread = _intervals(figures, len(matches.image_ids), resamples, seed)
     return Summary(
@@ -157,17 +145,7 @@ def summarize(
         metrics=evaluation.metrics,
         intervals={key: spread[key] for key in evaluation.metrics if key in spread},
         people_of=evaluation.people_of,
-        crowding=tuple(
-            CrowdingBin(
-                low=low,
-                high=high,
-                images=int(mask.sum()),
-                people=int(matches.people[mask].sum()),
-                AP=None if np.isnan(once[f"AP_bin {low}"]) else float(once[f"AP_bin {low}"]),
-                interval=spread.get(f"AP_bin {low}"),
-            )
-            for low, high, mask in bins
-        ),
+        crowding=tuple(_crowding_bin(bin, matches, once, spread) for bin in bins),
         resamples=resamples,
     )
 
@@ -192,8 +170,8 @@ def paired_differences(
         resamples: how often images are drawn, at least 1.
         seed: of the resamples.
     """
-    parts = _levels(dataset, first.matches)
-    ours, theirs = _Figures(first.matches, parts), _Figures(second.matches, parts)
+    levels = _levels(dataset, first.matches)
+    ours, theirs = _Figures(first.matches, levels), _Figures(second.matches, levels)
     samples = bootstrap(
         lambda weights: np.stack([ours(weights), theirs(weights)]),
         len(first.matches.image_ids),
@@ -216,7 +194,7 @@ def check_bins(edges: Sequence[float]) -> tuple[float, ...]:
     """The edges; raises InputError unless they are two or more, ascending, within 0..1."""
     if len(edges) < 2 or list(edges) != sorted(set(edges)) or edges[0] < 0 or edges[-1] > 1:
         raise UsageError(
-            f"--crowding-bins {' '.join(f'{edge:g}' for edge in edges)}: give two or more edges, "
+            f"crowding_bins {' '.join(f'{edge:g}' for edge in edges)}: give two or more edges, "
             "ascending, within 0..1"
         )
     return tuple(edges)
@@ -231,89 +209,52 @@ def box_iou_of_images(dataset: Dataset, image_ids: np.ndarray) -> np.ndarray:
     return np.array([mean_box_iou(np.array(b, float).reshape(-1, 4)) for b in boxes.values()])
 
 
-def to_json(
-    summary: Summary, differences: Mapping[str, Difference] | None = None
-) -> dict[str, Any]:
-    """What `evaluate` writes: the metrics under their names, then everything around them."""
-    content: dict[str, Any] = {
-        **summary.metrics,
-        "metric": summary.metric,
-        "images": summary.images,
-        "people": summary.people,
-        "poses": summary.poses,
-        "intervals": {key: list(bounds) for key, bounds in summary.intervals.items()},
-        "interval_level": 0.95,
-        "people_of": summary.people_of,
-        "resamples": summary.resamples,
-        "crowding": [dataclasses.asdict(part) for part in summary.crowding],
-    }
-    if differences is not None:
-        content["comparison"] = {k: dataclasses.asdict(d) for k, d in differences.items()}
-    return content
+class _Bin(NamedTuple):
+    """The images of a crowding bin, bool [I]."""
+
+    low: float
+    high: float
+    mask: np.ndarray
+
+    @property
+    def key(self) -> str:
+        return f"bin {self.low}"
 
 
-def to_text(summary: Summary, differences: Mapping[str, Difference] | None = None) -> str:
-    """Tables for a terminal, in percent."""
-    lines = [
-        f"{summary.metric} keypoints: {summary.images} images, {summary.people} people, "
-        f"{summary.poses} poses",
-        "",
-        f"{'':<16}{'%':>6}   95% interval",
+def _bins(dataset: Dataset, matches: Matches, edges: Sequence[float]) -> list[_Bin]:
+    crowding = box_iou_of_images(dataset, matches.image_ids)
+    tops = (*edges[1:-1], np.nextafter(edges[-1], 2))  # the last bin includes its end
+    return [
+        _Bin(low, high, (low <= crowding) & (crowding < top))
+        for low, high, top in zip(edges[:-1], edges[1:], tops, strict=True)
     ]
-    for key, figure in summary.metrics.items():
-        note = people_note(summary, key) or _span(summary.intervals.get(key))
-        lines.append(f"{key:<16}{percent(figure):>6}   {note}".rstrip())
-    lines += ["", f"{'mean box IoU':<13}{'images':>8}{'people':>8}{'AP':>7}   95% interval"]
-    for part in summary.crowding:
-        lines.append(
-            f"{bin_name(part.low, part.high):<13}{part.images:>8}{part.people:>8}"
-            f"{percent(part.AP):>7}   {_span(part.interval)}".rstrip()
-        )
-    if differences is not None:
-        lines += [
-            "",
-            f"{'compared':<13}{'this':>6}{'other':>7}{'diff':>7}   {'95% interval':<18}better in",
-        ]
-        lines += [
-            f"{key:<13}{percent(d.first):>6}{percent(d.second):>7}{100 * d.difference:>+7.1f}"
-            f"   {_span(d.interval, signed=True):<18}{100 * d.first_better:.0f}% of resamples"
-            for key, d in differences.items()
-        ]
-    return "\n".join(lines)
 
 
-def bin_name(low: float, high: float) -> str:
-    """A crowding bin as tables write it."""
-    return f"{low:g} - {high:g}"
-
-
-def percent(figure: float | None) -> str:
-    """A fraction as the paper's tables write it."""
-    return "-" if figure is None else f"{100 * figure:.1f}"
-
-
-def people_note(summary: Summary, key: str) -> str:
-    """Of how many people a figure of one size is; empty for any other figure."""
-    people = summary.people_of.get(key)
-    return "" if people is None else "1 person" if people == 1 else f"{people:,} people"
-
-
-def _span(bounds: Interval | None, signed: bool = False) -> str:
-    form = "+.1f" if signed else ".1f"
-    return "" if bounds is None else f"{100 * bounds[0]:{form}} .. {100 * bounds[1]:{form}}"
+def _crowding_bin(
+    bin: _Bin, matches: Matches, figures: Mapping[str, float], spread: Mapping[str, Interval]
+) -> CrowdingBin:
+    ap = figures[f"AP_{bin.key}"]
+    return CrowdingBin(
+        low=bin.low,
+        high=bin.high,
+        images=int(bin.mask.sum()),
+        people=int(matches.people[bin.mask].sum()),
+        AP=None if np.isnan(ap) else float(ap),
+        interval=spread.get(f"AP_{bin.key}"),
+    )
 
 
 class _Figures:
     """All figures made of whole images, as one function of how often each image occurs."""
 
-    def __init__(self, matches: Matches, parts: Mapping[str, np.ndarray]):
-        self.keys = (*SUMMARY_KEYS, *(f"AP_{name}" for name in parts))
-        self._whole = matches
-        self._parts = [matches.subset(mask) for mask in parts.values()]
+    def __init__(self, matches: Matches, subsets: Mapping[str, np.ndarray]):
+        self.keys = (*SUMMARY_KEYS, *(f"AP_{name}" for name in subsets))
+        self._all = matches
+        self._subsets = [matches.subset(mask) for mask in subsets.values()]
 
     def __call__(self, weights: np.ndarray | None = None) -> np.ndarray:
-        of_parts = [part.summary(weights)[0] for part in self._parts]
-        return np.concatenate([self._whole.summary(weights), of_parts])
+        of_subsets = [subset.summary(weights)[0] for subset in self._subsets]
+        return np.concatenate([self._all.summary(weights), of_subsets])
 
 
 def _levels(dataset: Dataset, matches: Matches) -> dict[str, np.ndarray]:

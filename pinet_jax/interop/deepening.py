@@ -7,25 +7,24 @@ import re
 import numpy as np
 
 from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
-from pinet_jax.models.config import PINetConfig
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import Variables
+from pinet_jax.methods.base import Method, init_variables
+from pinet_jax.networks.initializers import Variables
 
-# The normalisation at the end of a block's branch; of what one resolution is told by another.
+# The normalisation at the end of a block's branch, and of what one resolution adds to another.
 _END_OF_BLOCK = re.compile(r"\.(layer1\.\d+\.bn3|branches\.\d+\.\d+\.bn2)\.weight")
 _NORM_OF_FUSION = re.compile(r"\.fuse_layers\.(\d+)\.(\d+)\.(?:(\d+)\.)?1\.weight")
 
 
-def deepened(variables: Variables, config: PINetConfig, seed: int = 0) -> Variables:
+def deepened(variables: Variables, method: Method, seed: int = 0) -> Variables:
     """A deeper network that computes the same as a trained one.
 
     Further blocks and modules begin as identities: what they add to their input ends in a
     normalisation, and its scale is 0.
 
     Args:
-        variables: of a network that differs from `config`'s in that its backbone has fewer
-            bottlenecks, modules or blocks.
-        config: the deeper network.
+        variables: of a network that differs from `method`'s in that its backbone, an HRNet, has
+            fewer bottlenecks, modules or blocks.
+        method: with the deeper network.
         seed: of the further blocks' random numbers.
 
     Returns:
@@ -34,10 +33,13 @@ def deepened(variables: Variables, config: PINetConfig, seed: int = 0) -> Variab
     Raises:
         InputError: the networks differ in something else; the message lists it.
     """
-    held, deeper = to_state_dict(variables), to_state_dict(init_variables(config, seed))
+    held, deeper = (
+        to_state_dict(variables, method),
+        to_state_dict(init_variables(method, seed), method),
+    )
     for name in filter(_scales_a_summand, deeper):
         deeper[name] = np.zeros_like(deeper[name])
-    return from_state_dict(deeper | held, config, where="the shallower network")
+    return from_state_dict(deeper | held, method, where="the shallower network")
 
 
 def _scales_a_summand(name: str) -> bool:

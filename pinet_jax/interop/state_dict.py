@@ -1,70 +1,61 @@
-"""Variables of our networks as the reference's PyTorch state dict, and back.
+"""Variables of our networks as the released PyTorch code's state dict, and back.
 
-A state dict is a mapping of names to arrays. Layers carry the reference's names already, so only
-the leaves differ: linen's kernels are [h, w, in, out] and [in, out], torch's are [out, in, h, w]
-and, in the predictor, [out, in, 1].
+A state dict is a mapping of names to arrays. The method says how each leaf stands in it
+(`Method.state_dict_entry`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from pinet_jax.errors import InputError
-from pinet_jax.models.config import PINetConfig
-from pinet_jax.models.pinet import Variables, abstract_variables
+from pinet_jax.interop.layouts import Entry, torch_entry
+from pinet_jax.methods.base import Method, abstract_variables
+from pinet_jax.networks.initializers import Variables
 
 StateDict = Mapping[str, np.ndarray]
 
-_LEAF_NAMES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "mean": "running_mean",
-    "var": "running_var",
-}
 _COUNTER = "num_batches_tracked"  # torch's alone: of no use with a fixed momentum
-_CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
 
 
-class _Entry(NamedTuple):
-    """One leaf of the variables, and how its array stands in a state dict."""
+class _Leaf(NamedTuple):
+    """One leaf of the variables, and how it stands in a state dict."""
 
     path: tuple[str, ...]  # collection, layers, leaf
-    name: str
-    shape: tuple[int, ...]  # as in the state dict
-    is_kernel: bool
+    entry: Entry
+    shapes: tuple[tuple[int, ...], ...]  # of the entry's arrays
 
 
-def to_state_dict(variables: Variables) -> dict[str, np.ndarray]:
-    """The reference's names and layouts.
+def to_state_dict(variables: Variables, method: Method) -> dict[str, np.ndarray]:
+    """The released names and layouts.
 
     Args:
         variables: "params" and "batch_stats" of a network that is not folded.
+        method: whose network it is.
 
     Returns:
-        float32 arrays by name, and the reference's int64 counters at 0.
+        float32 arrays by name, and torch's int64 counters at 0.
     """
     state: dict[str, np.ndarray] = {}
-    for entry in _entries(variables):
-        array = np.asarray(_get(variables, entry.path))
-        state[entry.name] = _kernel_to_torch(array) if entry.is_kernel else array
-        if entry.path[-1] == "var":
-            state[entry.name.replace("running_var", _COUNTER)] = np.zeros((), np.int64)
-    return state
+    for leaf in _leaves(variables, method.state_dict_entry):
+        arrays = leaf.entry.to_torch(np.asarray(_get(variables, leaf.path)))
+        state.update(zip(leaf.entry.names, arrays, strict=True))
+    return state | _counters(state) | method.state_dict_constants()
 
 
 def from_state_dict(
-    state: StateDict, config: PINetConfig, *, where: str = "the state dict"
+    state: StateDict, method: Method, *, where: str = "the state dict"
 ) -> Variables:
-    """The variables of a network, from a state dict of the reference or of `to_state_dict`.
+    """The variables of a network, from a state dict of the released code or of `to_state_dict`.
 
     Args:
         state: arrays by name; `strip_wrappers` takes care of what training scripts add.
-        config: the network that they belong to.
+        method: whose network they belong to.
         where: what to call the state dict in errors, such as its file's name.
 
     Returns:
@@ -73,20 +64,21 @@ def from_state_dict(
     Raises:
         InputError: entries are missing, unexpected or of another shape; the message lists them.
     """
-    entries = list(_entries(abstract_variables(config)))
-    return _fill(state, entries, where)
+    leaves = list(_leaves(abstract_variables(method), method.state_dict_entry))
+    constants = method.state_dict_constants()
+    return _fill({n: a for n, a in state.items() if n not in constants}, leaves, where)
 
 
 def replace_backbone(
-    variables: Variables, state: StateDict, config: PINetConfig, *, where: str = "the state dict"
+    variables: Variables, state: StateDict, method: Method, *, where: str = "the state dict"
 ) -> Variables:
-    """The variables with the backbone of a published ImageNet HRNet.
+    """The variables with the backbone of a published ImageNet network.
 
     Args:
         variables: of the whole network; not changed.
-        state: arrays by name, without the reference's prefix "backbone."; classification layers
-            are left out.
-        config: the network.
+        state: arrays by the backbone's own names, with or without "backbone." before them; what
+            the backbone config calls extras, such as the classifier, is left out.
+        method: whose network it is.
         where: what to call the state dict in errors, such as its file's name.
 
     Returns:
@@ -95,13 +87,12 @@ def replace_backbone(
     Raises:
         InputError: entries are missing, unexpected or of another shape; the message lists them.
     """
-    prefixed = {
-        name if name.startswith("backbone.") else f"backbone.{name}": array
-        for name, array in state.items()
-        if not name.startswith(_CLASSIFIER)
-    }
-    entries = [e for e in _entries(abstract_variables(config)) if e.path[1] == "backbone"]
-    backbone = _fill(prefixed, entries, where)
+    bare = {name.removeprefix("backbone."): array for name, array in state.items()}
+    extras = method.backbone.imagenet_extras
+    kept = {f"backbone.{n}": array for n, array in bare.items() if not n.startswith(extras)}
+    everything = _leaves(abstract_variables(method), torch_entry)
+    leaves = [leaf for leaf in everything if leaf.path[1] == "backbone"]
+    backbone = _fill(kept, leaves, where)
     return {
         collection: {**tree, "backbone": backbone[collection]["backbone"]}
         for collection, tree in variables.items()
@@ -121,57 +112,55 @@ def strip_wrappers(state: Mapping) -> dict:
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
-def _entries(tree: Variables) -> Iterator[_Entry]:
-    for key_path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+def _leaves(
+    tree: Variables, entry_of: Callable[[tuple[str, ...], tuple[int, ...]], Entry]
+) -> Iterator[_Leaf]:
+    for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         path = tuple(str(key.key) for key in key_path)
-        *layers, last = path[1:]
-        name = ".".join([*layers, _LEAF_NAMES.get(last, last)])
-        shape, is_kernel = tuple(leaf.shape), last == "kernel"
-        if is_kernel:
-            shape = (*shape[:-3:-1], *(shape[:-2] or (1,)))
-        yield _Entry(path, name, shape, is_kernel)
+        entry = entry_of(path, tuple(leaf.shape))
+        sample = np.broadcast_to(np.float32(0), leaf.shape)  # takes no memory
+        yield _Leaf(path, entry, tuple(x.shape for x in entry.to_torch(sample)))
 
 
-def _unexpected(state: StateDict, entries: Iterable[_Entry]) -> list[str]:
-    expected = {entry.name for entry in entries}
-    counters = {n.replace("running_var", _COUNTER) for n in expected if n.endswith("running_var")}
-    return [name for name in state if name not in expected and name not in counters]
+def _counters(names: Iterable[str]) -> dict[str, np.ndarray]:
+    """torch's counters beside running variances."""
+    end = "running_var"
+    return {
+        name.removesuffix(end) + _COUNTER: np.zeros((), np.int64)
+        for name in names
+        if name.endswith(end)
+    }
 
 
-def _fill(state: StateDict, entries: list[_Entry], where: str) -> Variables:
-    unexpected = _unexpected(state, entries)
-    missing = [entry.name for entry in entries if entry.name not in state]
+def _fill(state: StateDict, leaves: list[_Leaf], where: str) -> Variables:
+    """Variables of all leaves, and an error that lists what does not fit."""
+    expected = {
+        name: shape
+        for leaf in leaves
+        for name, shape in zip(leaf.entry.names, leaf.shapes, strict=True)
+    }
+    counters = _counters(expected)
+    unexpected = [name for name in state if name not in expected and name not in counters]
+    missing = [name for name in expected if name not in state]
     misshaped = [
-        f"{e.name} {tuple(np.shape(state[e.name]))} for {e.shape}"
-        for e in entries
-        if e.name in state and tuple(np.shape(state[e.name])) != e.shape
+        f"{name} {np.shape(state[name])} for {shape}"
+        for name, shape in expected.items()
+        if name in state and np.shape(state[name]) != shape
     ]
     if missing or unexpected or misshaped:
         raise InputError(
             f"{where}: does not fit the network; missing {_listed(missing)}; "
             f"unexpected {_listed(unexpected)}; of another shape {_listed(misshaped)}; "
-            "is --config the right one?"
+            "is the config the right one?"
         )
     variables: Variables = {}
-    for entry in entries:
-        array = np.asarray(state[entry.name]).astype(np.float32)
-        if entry.is_kernel:
-            array = _kernel_from_torch(array)
+    for leaf in leaves:
+        arrays = [np.asarray(state[name]).astype(np.float32) for name in leaf.entry.names]
         node = variables
-        for key in entry.path[:-1]:
+        for key in leaf.path[:-1]:
             node = node.setdefault(key, {})
-        node[entry.path[-1]] = array
+        node[leaf.path[-1]] = leaf.entry.from_torch(arrays)
     return variables
-
-
-def _kernel_to_torch(kernel: np.ndarray) -> np.ndarray:
-    """[h, w, in, out] -> [out, in, h, w]; [in, out] -> [out, in, 1]."""
-    return np.transpose(kernel, (3, 2, 0, 1)) if kernel.ndim == 4 else kernel.T[..., None]
-
-
-def _kernel_from_torch(weight: np.ndarray) -> np.ndarray:
-    """The other way round."""
-    return np.transpose(weight, (2, 3, 1, 0)) if weight.ndim == 4 else weight[..., 0].T
 
 
 def _get(tree: Variables, path: Iterable[str]) -> Any:

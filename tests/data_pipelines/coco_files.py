@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_pipelines.annotations import Annotations, read_annotations
+from pinet_jax.evaluation.dataset import Dataset, Metric, ground_truth
 from pinet_jax.skeletons import COCO_17, Skeleton
 
 
@@ -51,3 +53,47 @@ def write_json(file: Path, annotations: Any) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(annotations))
     return file
+
+
+class MemoryFile:
+    """A file that is not on the disk."""
+
+    name = "people.json"
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read_bytes(self) -> bytes:
+        return self.data
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read(folder: Path, content: Any) -> Annotations:
+    """The content, read with the pictures in folder / "images"."""
+    file = write_json(folder / "people.json", content)
+    return read_annotations([file], COCO_17, folder / "images")
+
+
+def read_content(
+    content: Any, folder: Path | None = None, skeleton: Skeleton = COCO_17
+) -> Annotations:
+    """The content, read as if from a file."""
+    file: Any = MemoryFile(json.dumps(content).encode())
+    return read_annotations([file], skeleton, folder)
+
+
+def one_fault(annotations: Annotations) -> str:
+    """The only fault there is, as its one line."""
+    assert len(annotations.faults) == 1, annotations.faults
+    text = str(annotations.faults[0])
+    assert "\n" not in text
+    return text
+
+
+def read_truth(content: Any, metric: Metric, skeleton: Skeleton) -> Dataset:
+    """The content, as the metrics get it from a file."""
+    found = read_content(content, skeleton=skeleton)
+    found.require_sound()
+    return ground_truth(found.to_coco(), metric)

@@ -8,8 +8,8 @@ import pytest
 from data_pipelines.augmentation import (
     Augmentation,
     affine_matrix,
-    draw,
     random_numbers,
+    sample_augmentation,
     warp_area,
     warp_image,
     warp_keypoints,
@@ -137,8 +137,8 @@ def test_writes_where_it_is_told():
 )
 def test_draws_keep_their_ranges(seed, epoch, index):
     config = AugmentationConfig()
-    drawn = draw(config, 480, 640, random_numbers(seed, epoch, index))
-    assert drawn == draw(config, 480, 640, random_numbers(seed, epoch, index))
+    drawn = sample_augmentation(config, 480, 640, random_numbers(seed, epoch, index))
+    assert drawn == sample_augmentation(config, 480, 640, random_numbers(seed, epoch, index))
     assert 0.75 <= drawn.scale <= 1.5
     assert abs(drawn.rotation_deg) <= 30
     assert max(map(abs, drawn.translation_px)) <= 40 * 480 / 200 * drawn.scale
@@ -148,7 +148,8 @@ def test_draws_keep_their_ranges(seed, epoch, index):
 def test_draws_fill_their_ranges():
     """Means and extremes of many draws; a shift is as likely to one side as to the other."""
     config = AugmentationConfig(scale=(1.0, 1.0))
-    drawn = [draw(config, 200, 300, random_numbers(7, 3, index)) for index in range(4000)]
+    numbers = [random_numbers(7, 3, index) for index in range(4000)]
+    drawn = [sample_augmentation(config, 200, 300, five) for five in numbers]
     shifts = np.array([d.translation_px for d in drawn])
     rotations = np.array([d.rotation_deg for d in drawn])
     assert shifts.min(axis=0).tolist() == [-40, -40] and shifts.max(axis=0).tolist() == [40, 40]

@@ -11,22 +11,18 @@ import hypothesis.strategies as st
 import jax
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from data_pipelines import augmentation
 from data_pipelines.config import AugmentationConfig, DataConfig
 from data_pipelines.input_pipeline import (
-    NO_IMAGE,
     Batch,
     Share,
-    evaluation_batches,
-    first_step,
     prefetch_to_device,
     sample_order,
     training_batches,
 )
 from data_pipelines.records import open_split
-from experiments.prepare import main as prepare
+from experiments.commands.prepare import main as prepare
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17
 from tests.conftest import ROOT, shared_data
@@ -146,16 +142,6 @@ def test_order_is_a_stream_of_permutations(records, batch_size, step, seed):
         assert len(set(inside.tolist())) == len(inside)
 
 
-@hypothesis.settings(deadline=None)
-@hypothesis.given(
-    records=st.integers(1, 100), batch_size=st.integers(1, 50), epoch=st.integers(0, 50)
-)
-def test_first_step_of_an_epoch(records, batch_size, epoch):
-    step = first_step(epoch, records, batch_size)
-    assert sample_order(records, batch_size, 0, step)[0][0] >= epoch
-    assert step == 0 or sample_order(records, batch_size, 0, step - 1)[0][0] < epoch
-
-
 def test_rows_hold_what_the_augmentation_makes():
     """Each row, made again by hand from its record and its draw."""
     records = make_records(6)
@@ -170,7 +156,7 @@ def test_rows_hold_what_the_augmentation_makes():
             height, width = image.shape[:2]
             mask = np.ones((height, width), np.uint8)
             mask[: 10 * (record["image_id"] % 2)] = 0
-            drawn = augmentation.draw(
+            drawn = augmentation.sample_augmentation(
                 CONFIG.augmentation, height, width, augmentation.random_numbers(5, epoch, place)
             )
             people = len(record["area"])
@@ -195,29 +181,6 @@ def test_rows_hold_what_the_augmentation_makes():
             )
             assert not batch["keypoints"][row, people:].any()
             assert not batch["area"][row, people:].any()
-
-
-def test_evaluation_sees_every_image_once_and_whole():
-    records = make_records(10)
-    shares = [
-        list(evaluation_batches(records, CONFIG, batch_size=4, share=Share(p, 2), workers=1))
-        for p in range(2)
-    ]
-    assert [len(share) for share in shares] == [3, 3]
-    rows = [pair for pairs in zip(*shares, strict=True) for pair in pairs]
-    ids = np.concatenate([batch["image_id"] for batch, _ in rows])
-    mask = np.concatenate([mask for _, mask in rows])
-    assert ids[mask].tolist() == list(range(100, 110))
-    assert mask.tolist() == [True] * 10 + [False] * 2
-    assert ids[~mask].tolist() == [NO_IMAGE] * 2
-    last, last_mask = rows[-1]
-    assert not last["image"][~last_mask].any() and not last["keypoints"][~last_mask].any()
-    keypoints = np.concatenate([batch["keypoints"] for batch, _ in rows])
-    labelled = keypoints[keypoints[..., 2] > 0][:, :2]
-    assert labelled.min() >= 0 and labelled.max() <= 16
-    for batch, present in rows:
-        for image in batch["image"][present]:
-            assert image.any(axis=-1)[32].mean() > 0.9 or image.any(axis=-1)[:, 32].mean() > 0.9
 
 
 def test_devices_get_their_rows_and_the_host_keeps_the_ids():
@@ -257,18 +220,11 @@ def test_few_bytes_cross_to_the_device():
     assert sum(batch[name].nbytes for name in batch if name != "image_id") <= 1.0e6
 
 
-def test_tensorflow_keeps_off_accelerators():
-    next(training_batches(make_records(2), CONFIG, batch_size=2, seed=0))
-    assert tf.config.get_visible_devices("GPU") == tf.config.get_visible_devices("TPU") == []
-
-
 def test_crowds_beyond_the_batch_are_refused_before_training():
     records = make_records(3)
     records.records[1] = make_record(777, np.random.default_rng(0), people=5)
     with pytest.raises(InputError, match=r"image 777: 5 people, but max_people is 4"):
         training_batches(records, CONFIG, batch_size=2, seed=0)
-    with pytest.raises(InputError, match=r"image 777: 5 people, but max_people is 4"):
-        evaluation_batches(records, CONFIG, batch_size=2)
 
 
 def test_crowds_that_the_index_hides_are_refused_when_met():

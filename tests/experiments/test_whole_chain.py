@@ -5,14 +5,17 @@ import json
 import jax
 import numpy as np
 
-from experiments import evaluate, prepare, train
-from experiments.scoring import Scoring
+from experiments import cli
+from experiments.commands import evaluate, prepare
+from experiments.testing.scoring import ScoreOptions
+from experiments.training import loop as train
 from pinet_jax.checkpoints import load_model
 from pinet_jax.interop.state_dict import to_state_dict
 from pinet_jax.interop.weight_files import write_arrays
-from pinet_jax.models.initialization import init_variables
+from pinet_jax.methods.base import init_variables
+from pinet_jax.methods.pinet import PINetInference
+from pinet_jax.runtime import make_mesh
 from pinet_jax.skeletons import COCO_17
-from pinet_jax.training import make_mesh
 from tests.data_pipelines import coco_files
 from tests.tiny import MODEL
 
@@ -41,13 +44,14 @@ def test_from_the_files_to_the_figures(tmp_path, monkeypatch):
     config, workdir = tmp_path / "config.py", tmp_path / "run"
     config.write_text(CONFIG.format(dataset=str(tmp_path / "records" / "mine")))
     monkeypatch.setattr(train, "make_mesh", lambda _: make_mesh(jax.devices()[:1]))
-    train.run(
+    cli.run(
+        "train",
         f"--config {config} --workdir {workdir} "
-        f"--init-backbone {tmp_path / 'hrnet.safetensors'}".split()
+        f"--init-backbone {tmp_path / 'hrnet.safetensors'}".split(),
     )
-    model, variables = load_model(workdir)
+    model, variables, _ = load_model(workdir)
     assert model == MODEL
-    trained = to_state_dict(variables)
+    trained = to_state_dict(variables, model)
     for name, array in published.items():
         if name.endswith("weight") and "classifier" not in name:
             # Two steps of Adam move no entry by much more than twice the rate, 0.001.
@@ -57,9 +61,8 @@ def test_from_the_files_to_the_figures(tmp_path, monkeypatch):
         checkpoint=workdir,
         config=str(config),
         out=tmp_path / "metrics.json",
-        input_size=64,
-        flip=False,
-        scoring=Scoring(resamples=0),
+        inference=PINetInference(input_size=64, flip=False),
+        options=ScoreOptions(resamples=0),
     )
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert (figures["images"], figures["people"]) == (8, 8)
@@ -69,7 +72,7 @@ def test_from_the_files_to_the_figures(tmp_path, monkeypatch):
 
 def _imagenet_backbone():
     """Arrays as an ImageNet HRNet's file has them, unlike those that a training begins with."""
-    state = to_state_dict(init_variables(MODEL, seed=5))
+    state = to_state_dict(init_variables(MODEL, seed=5), MODEL)
     backbone = {
         name.removeprefix("backbone."): array
         for name, array in state.items()

@@ -11,12 +11,14 @@ from flax import linen as nn
 
 from pinet_jax.complexity import Complexity, count_compiled, count_complexity, count_layers
 from pinet_jax.errors import UsageError
-from pinet_jax.models import graphs
-from pinet_jax.models.config import MICRO, W32, HRNetConfig, PINetConfig, RefinementConfig
-from pinet_jax.models.pinet import abstract_variables
-from pinet_jax.models.refinement import GraphMixing
+from pinet_jax.methods.base import abstract_variables
+from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks import graphs
+from pinet_jax.networks.hrnet import W32, HRNetConfig
+from pinet_jax.networks.refinement import GraphMixing, RefinementConfig
 from pinet_jax.skeletons import COCO_17
 from tests.conftest import golden_path
+from tests.tiny import MICRO
 from tests.weights_rule import CONFIGS
 
 
@@ -51,7 +53,7 @@ def test_a_dense_layer_and_a_graph_convolution_by_hand():
 
 
 @functools.cache
-def counted(config: PINetConfig, *shape: int) -> dict[str, Complexity]:
+def counted(config: PINet, *shape: int) -> dict[str, Complexity]:
     return count_complexity(config, shape)
 
 
@@ -73,7 +75,7 @@ def test_parameters_are_the_released_codes(dataset, millions):
 
 
 def test_the_papers_network_at_the_papers_size():
-    counts = counted(PINetConfig(), 512, 512)
+    counts = counted(PINet(), 512, 512)
     alone = {name: counts[name] for name in ("backbone", "pose generation")}
     assert round(in_all("parameters", counts) / 1e6, 2) == 31.70
     assert round(in_all("parameters", alone) / 1e6, 2) == 29.36
@@ -83,7 +85,7 @@ def test_the_papers_network_at_the_papers_size():
 
 @pytest.mark.parametrize(
     ("config", "shape"),
-    [(PINetConfig(), (512, 512)), (PINetConfig(backbone=MICRO), (64, 96))],
+    [(PINet(), (512, 512)), (PINet(backbone=MICRO), (64, 96))],
     ids=["W32", "micro"],
 )
 def test_layers_and_compiled_program_agree(config, shape):
@@ -99,7 +101,7 @@ def test_layers_and_compiled_program_agree(config, shape):
     ("backbone", "shape"), [(W32, (512, 512)), (MICRO, (64, 96))], ids=["W32", "micro"]
 )
 def test_the_backbone_against_a_formula(backbone, shape):
-    found = counted(PINetConfig(backbone=backbone), *shape)["backbone"]
+    found = counted(PINet(backbone=backbone), *shape)["backbone"]
     assert found.multiply_adds == sum(backbone_convolutions(backbone, math.prod(shape)))
 
 
@@ -141,7 +143,7 @@ def backbone_convolutions(config: HRNetConfig, pixels: int):
 @pytest.mark.parametrize("graph", [graphs.attention, graphs.nearest_neighbours, graphs.none])
 def test_any_graph_and_partition_is_counted(graph):
     """An adjacency made of the features is in the compiled count alone."""
-    config = PINetConfig(COCO_17, "center", MICRO, RefinementConfig(graph, blocks=1))
+    config = PINet(COCO_17, "center", MICRO, RefinementConfig(graph, blocks=1))
     refinement = counted(config, 64, 64)["refinement"]
     poses, keypoints, width = 30, 17, MICRO.features
     layers = 3 * poses * keypoints * width * (width + keypoints)
@@ -152,18 +154,18 @@ def test_any_graph_and_partition_is_counted(graph):
 
 
 def test_without_refinement_there_is_none():
-    config = PINetConfig(backbone=MICRO, refinement=None)
+    config = PINet(backbone=MICRO, refinement=None)
     assert list(counted(config, 32, 64)) == ["backbone", "pose generation"]
 
 
 @pytest.mark.parametrize("shape", [(500, 512), (0, 32), (-32, 32)])
 def test_sizes_that_fit_no_network_are_refused(shape):
-    with pytest.raises(UsageError, match=r"--size .*: use multiples of 32"):
-        count_complexity(PINetConfig(backbone=MICRO), shape)
+    with pytest.raises(UsageError, match=r"size .*: use multiples of 32"):
+        count_complexity(PINet(backbone=MICRO), shape)
 
 
 def test_the_heads_by_hand():
-    found = counted(PINetConfig(backbone=MICRO), 64, 96)["pose generation"]
+    found = counted(PINet(backbone=MICRO), 64, 96)["pose generation"]
     outputs = 17 + 3 + 3 * 17 * 2
     assert found.parameters == MICRO.features * outputs + outputs
     assert found.multiply_adds == 16 * 24 * MICRO.features * outputs

@@ -9,13 +9,15 @@ import pytest
 
 from pinet_jax import decoding
 from pinet_jax.errors import InputError
-from pinet_jax.inference import InferenceConfig, Predictor
+from pinet_jax.frames import FrameBatch
+from pinet_jax.inference import Predictor, infer
 from pinet_jax.interop.state_dict import from_state_dict
-from pinet_jax.models.config import MICRO, PINetConfig
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import PINet, normalize
+from pinet_jax.methods.base import InferenceConfig, abstract_variables, init_variables
+from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.networks.inputs import normalize
 from pinet_jax.skeletons import COCO_17
 from tests.conftest import golden
+from tests.tiny import MICRO
 from tests.weights_rule import CONFIGS, state_dict
 
 SCALE_DECREASE = {"ochuman": 0.9, "coco": 0.9, "crowdpose": 0.8}
@@ -30,7 +32,7 @@ def variables(dataset):
 def predicted(dataset):
     """All stages on the golden image, and without fusion."""
     figures = golden(f"predict_{dataset}.npz")
-    config = InferenceConfig(
+    config = PINetInference(
         input_size=int(figures["input_size"]),
         scales=tuple(figures["scales"].tolist()),
         scale_decrease=SCALE_DECREASE[dataset],
@@ -68,18 +70,19 @@ def test_decoded_poses_are_the_references(dataset, flip):
     """In feature-map pixels, before scores and fusion."""
     figures = golden(f"network_{dataset}.npz")
     image = figures["image"]
-    config = InferenceConfig(input_size=64, flip=flip)
+    config = PINetInference(input_size=64, flip=flip)
     predictor = Predictor(CONFIGS[dataset], variables(dataset), config)
-    stages = predictor.run([image[None]])
+    stages = predictor.run(FrameBatch((image[None],), np.zeros((1, 2, 3), np.float32)))
     kind = "flip" if flip else "plain"
-    keypoints = stages.refined.keypoints[0][stages.refined.mask[0]] / 4
+    refined = stages["refined"]
+    keypoints = refined.keypoints[0][refined.mask[0]] / 4
     np.testing.assert_allclose(keypoints[..., :2], figures[f"decode_{kind}_pose"], atol=0.0125)
 
 
 def test_averaged_heatmaps_are_the_references():
     dataset = "crowdpose"
     figures = golden(f"network_{dataset}.npz")
-    model, swap = PINet(CONFIGS[dataset]), list(CONFIGS[dataset].skeleton.mirror_permutation)
+    model, swap = CONFIGS[dataset].network(), list(CONFIGS[dataset].skeleton.mirror_permutation)
     image = normalize(figures["image"][None])
     both = np.concatenate([image, decoding.mirror_images(image)])
     heatmap = np.asarray(model.apply(variables(dataset), both).maps.heatmap)
@@ -88,7 +91,7 @@ def test_averaged_heatmaps_are_the_references():
     np.testing.assert_allclose(averaged, expected, atol=1e-4 * np.abs(expected).max())
 
 
-MICRO_CONFIG = PINetConfig(COCO_17, backbone=MICRO)
+MICRO_CONFIG = PINet(COCO_17, backbone=MICRO)
 
 
 @functools.cache
@@ -100,7 +103,7 @@ def micro(devices=None, **changes):
         "params": _randomised(weights["params"], rng),
         "batch_stats": weights["batch_stats"],
     }
-    config = dataclasses.replace(InferenceConfig(input_size=64), **changes)
+    config = dataclasses.replace(PINetInference(input_size=64), **changes)
     return Predictor(MICRO_CONFIG, randomised, config, devices)
 
 
@@ -159,11 +162,10 @@ def test_eight_devices_find_what_one_finds(count):
 
 def test_every_device_has_its_share_of_a_batch():
     predictor = micro(devices=tuple(jax.devices()))
-    inputs = predictor.prepare(images(*[(64, 64)] * 11), batch_size=13)
-    assert [x.shape for x in inputs] == [(16, 64, 64, 3)]
-    assert not inputs[0][11:].any()
-    inputs = jax.device_put(inputs, predictor._by_image)
-    placed = predictor._program(predictor._variables, inputs).final.scores
+    (batch,) = predictor.prepare(images(*[(64, 64)] * 11), batch_size=13).batches
+    assert [x.shape for x in batch.pixels] == [(16, 64, 64, 3)]
+    assert not batch.pixels[0][11:].any()
+    placed = predictor.program(batch)["final"].scores
     assert {shard.data.shape[0] for shard in placed.addressable_shards} == {2}
     assert len({shard.device for shard in placed.addressable_shards}) == 8
 
@@ -215,8 +217,19 @@ def test_bfloat16_stays_near_float32():
 def test_images_of_different_sizes_are_no_batch():
     with pytest.raises(InputError, match="one resized shape"):
         micro().predict_batch(images((64, 64), (64, 200)))
-    with pytest.raises(InputError, match="more than the batch size"):
-        micro().predict_batch(images((64, 64), (64, 64)), batch_size=1)
+
+
+def test_more_images_than_a_batch_takes_are_several_batches():
+    pictures = images((64, 64), (70, 70), (64, 64))
+    one_by_one = micro().predict_batch(pictures, batch_size=1)
+    assert len(micro().prepare(pictures, 2).batches) == 2
+    for found, expected in zip(one_by_one, map(micro().predict, pictures), strict=True):
+        np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+
+
+def test_another_methods_test_procedure_is_refused():
+    with pytest.raises(TypeError, match="PINetInference"):
+        Predictor(MICRO_CONFIG, init_variables(MICRO_CONFIG), InferenceConfig())
 
 
 @pytest.mark.parametrize(
@@ -224,5 +237,21 @@ def test_images_of_different_sizes_are_no_batch():
     [{"scales": (0.5, 2.0)}, {"scales": (1.0, 0.3)}, {"scales": (1.0, 1.0)}, {"input_size": 0}],
 )
 def test_settings_that_fit_no_input_are_refused(wrong):
-    with pytest.raises(InputError, match=r"scales|input.size"):
-        InferenceConfig(**wrong)
+    with pytest.raises(InputError, match=r"^(scales|input_size)"):
+        PINetInference(**wrong)
+
+
+def test_a_program_for_an_accelerator_has_no_barriers_of_a_cpu():
+    """The whole test procedure, lowered here for others."""
+    procedure = functools.partial(infer, MICRO_CONFIG, PINetInference(input_size=64))
+    frames = FrameBatch(
+        (jax.ShapeDtypeStruct((1, 64, 64, 3), np.uint8),),
+        jax.ShapeDtypeStruct((1, 2, 3), np.float32),
+    )
+    traced = jax.jit(procedure).trace(abstract_variables(MICRO_CONFIG, folded=True), frames)
+    barriers = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text().count("barrier")
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert barriers["cpu"] > 50
+    assert barriers["cuda"] == barriers["tpu"] == 0

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from pinet_jax import losses
-from pinet_jax.losses import LossConfig
-from pinet_jax.models.pose_generation import Maps
+from pinet_jax.networks.heads import Maps
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.targets import Targets, render_targets
 from tests.conftest import golden
@@ -25,27 +24,29 @@ def targets() -> Targets:
 
 def test_proposals_are_the_references(targets):
     expected = golden("train_ochuman.npz")["proposal_index"]  # [B, S, 40]
-    proposals = losses.sample_proposals(targets, LossConfig())
+    proposals = losses.sample_proposals(targets, 120)
     ours = np.asarray(proposals.yx[..., 0] * 32 + proposals.yx[..., 1])
     assert proposals.mask.all()
     np.testing.assert_array_equal(np.sort(ours), np.sort(expected))
 
 
 def test_an_image_without_people_has_no_proposals():
-    empty = Targets(*[jnp.zeros((1, 8, 8, c)) for c in (2, 2, 1, 1, 4, 4)], jnp.zeros((1, 0, 1, 3)))
-    assert not losses.sample_proposals(empty, LossConfig()).mask.any()
+    shapes = ((2,), (2,), (1,), (1,), (1, 2, 2), (1, 2))
+    maps = [jnp.zeros((1, 8, 8, *shape)) for shape in shapes]
+    empty = Targets(*maps, jnp.zeros((1, 0, 1, 3)))
+    assert not losses.sample_proposals(empty, 120).mask.any()
     # The released code then takes all of them, though they have no weight in the loss.
-    assert losses.sample_proposals(empty, LossConfig(batch_minimum=True)).mask.all()
+    assert losses.sample_proposals(empty, 120, batch_minimum=True).mask.all()
 
 
 def test_the_batch_minimum_is_the_poorest_images():
-    weight = np.zeros((2, 8, 8, 4), np.float32)
+    weight = np.zeros((2, 8, 8, 1, 2), np.float32)
     weight[0, 0, :5], weight[1, 0, :3] = 1, 1
     ones = jnp.ones((2, 8, 8, 1))
     maps = Targets(ones, ones, ones, ones, weight, jnp.asarray(weight), ones)
-    count = losses.sample_proposals(maps, LossConfig()).mask.sum(axis=-1)
+    count = losses.sample_proposals(maps, 120).mask.sum(axis=-1)
     assert count.tolist() == [[5], [3]]
-    count = losses.sample_proposals(maps, LossConfig(batch_minimum=True)).mask.sum(axis=-1)
+    count = losses.sample_proposals(maps, 120, batch_minimum=True).mask.sum(axis=-1)
     assert count.tolist() == [[3], [3]]
 
 
@@ -58,34 +59,33 @@ def test_point_loss_by_hand():
 
 
 def test_offset_loss_by_hand():
-    target = jnp.zeros(4)
-    prediction = jnp.asarray([1.0, 1 / 18, -2.0, 100.0])
-    weight = jnp.asarray([0.5, 1.0, 0.25, 0.0])
-    expected = 0.5 * (1 - 1 / 18) + 9 / 2 / 18**2 + 0.25 * (2 - 1 / 18)
-    assert float(losses.offset_loss(prediction, target, weight)) == pytest.approx(expected / 3)
-    assert float(losses.offset_loss(prediction, target, jnp.zeros(4))) == 0
+    target = jnp.zeros((3, 2))
+    prediction = jnp.asarray([[1.0, 1 / 18], [-2.0, 0.0], [100.0, 100.0]])
+    weight = jnp.asarray([0.5, 0.25, 0.0])
+    expected = 0.5 * (1 - 1 / 18 + 9 / 2 / 18**2) + 0.25 * (2 - 1 / 18)
+    assert float(losses.offset_loss(prediction, target, weight)) == pytest.approx(expected / 4)
+    assert float(losses.offset_loss(prediction, target, jnp.zeros(3))) == 0
 
 
 def test_the_targets_themselves_have_no_loss(targets):
     maps = Maps(targets.heatmap, targets.part_map, targets.offset)
-    proposals = losses.sample_proposals(targets, LossConfig())
-    poses = losses.coarse_poses(maps, proposals)
+    proposals = losses.sample_proposals(targets, 120)
+    poses = losses.coarse_poses(targets.offset, proposals)
     assert float(losses.point_loss(maps, targets)) == 0
     nothing = jnp.zeros_like(poses)
-    assert float(losses.refinement_loss(nothing, maps, targets, proposals)) == 0
+    assert float(losses.refinement_loss(nothing, targets.offset, targets, proposals)) == 0
     # One pixel too far everywhere: smooth L1 at 1, times the mean of the positive weights.
-    loss = losses.refinement_loss(nothing + 1, maps, targets, proposals)
-    weights = np.asarray(losses.take_offsets(targets.offset_weight, proposals.yx))
+    loss = losses.refinement_loss(nothing + 1, targets.offset, targets, proposals)
+    weights = np.asarray(losses.take_parts(targets.offset_weight, proposals.yx))
     assert float(loss) == pytest.approx((1 - 1 / 18) * weights[weights > 0].mean(), rel=1e-5)
 
 
 def test_true_offsets_lead_to_true_keypoints(targets):
     figures = golden("train_ochuman.npz")
-    maps = Maps(targets.heatmap, targets.part_map, targets.offset)
-    proposals = losses.sample_proposals(targets, LossConfig())
-    poses = np.asarray(losses.coarse_poses(maps, proposals)).reshape(2, 120, 17, 2)
-    weights = np.asarray(losses.take_offsets(targets.offset_weight, proposals.yx))
-    trained = weights.reshape(2, 120, 17, 2)[..., 0] > 0
+    proposals = losses.sample_proposals(targets, 120)
+    poses = np.asarray(losses.coarse_poses(targets.offset, proposals)).reshape(2, 120, 17, 2)
+    weights = np.asarray(losses.take_parts(targets.offset_weight, proposals.yx))
+    trained = weights.reshape(2, 120, 17) > 0
     for image in range(2):
         keypoints = figures["keypoints"][image, ..., :2]  # [P, K, 2]
         distance = np.linalg.norm(poses[image][:, None] - keypoints[None], axis=-1)
@@ -93,9 +93,8 @@ def test_true_offsets_lead_to_true_keypoints(targets):
 
 
 def test_masked_proposals_count_for_nothing(targets):
-    maps = Maps(targets.heatmap, targets.part_map, targets.offset)
-    proposals = losses.sample_proposals(targets, LossConfig())
+    proposals = losses.sample_proposals(targets, 120)
     kept = proposals._replace(mask=proposals.mask & (jnp.arange(40) < 20)[None, None])
     delta = jnp.ones((2, 3, 40, 17, 2)).at[:, :, 20:].set(1000.0).reshape(2, 120, 17, 2)
-    loss = float(losses.refinement_loss(delta, maps, targets, kept))
+    loss = float(losses.refinement_loss(delta, targets.offset, targets, kept))
     assert loss < 1

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pinet_jax.resizing import resize, resized_shape, restore_points
+from pinet_jax.frames import restore_points
+from pinet_jax.resizing import resize, resize_matrix, resized_shape
 from tests.conftest import golden
 
 
@@ -46,7 +47,7 @@ def test_a_white_square_is_found_again_where_it_was(size, scale):
     shape = tuple(int(side * scale) for side in resized_shape(*size, 128))
     resized = resize(image, shape)[..., 0].astype(float)
     found = np.array([(resized * axis).sum() for axis in np.mgrid[: shape[0], : shape[1]][::-1]])
-    restored = restore_points(found / resized.sum(), shape, size)
+    restored = restore_points(found / resized.sum(), resize_matrix(size, shape))
     expected = [xs[square].mean(), ys[square].mean()]
     input_pixel = min(size) / min(shape)  # bilinear reading finds an edge to half of one
     np.testing.assert_allclose(restored, expected, atol=0.5 * max(input_pixel, 0.2))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Partition
-from pinet_jax.targets import SMALL_AREA, Targets, render_targets
+from pinet_jax.targets import SMALL_AREA, Targets, on_map, render_targets
 from tests.conftest import golden
 
 SETS = {
@@ -48,10 +48,12 @@ def test_equals_reference(name, case):
     ours = _one(figures["keypoints"], figures["area"], 64, partition, min_part_area)
     for field in ("heatmap", "heatmap_weight", "part_map", "part_map_weight"):
         np.testing.assert_allclose(getattr(ours, field), figures[field], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(ours.offset, figures["offset_smallest_wins"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(
-        ours.offset_weight, figures["offset_weight_smallest_wins"], rtol=0, atol=1e-5
-    )
+    for field in ("offset", "offset_weight"):
+        expected = figures[f"{field}_smallest_wins"].reshape(ours.offset.shape)
+        if field == "offset_weight":  # the reference has one for x and one for y
+            np.testing.assert_array_equal(expected[..., 0], expected[..., 1])
+            expected = expected[..., 0]
+        np.testing.assert_allclose(getattr(ours, field), expected, rtol=0, atol=1e-5)
     people = len(figures["area"])
     np.testing.assert_allclose(ours.part_points[:people], figures["part_points"], rtol=0, atol=1e-5)
     assert not ours.part_points[people:].any()
@@ -76,7 +78,7 @@ def _slow_maps(points, size):
 def _slow_offsets(keypoints, area, parts, size):
     """The offset maps, people from the largest to the smallest painting over one another."""
     channels = (size, size, parts.shape[1], keypoints.shape[1], 2)
-    offsets, weights = np.zeros(channels), np.zeros(channels)
+    offsets, weights = np.zeros(channels), np.zeros(channels[:-1])
     for person in sorted(range(len(area)), key=lambda p: (-area[p], -p)):
         for part, (part_x, part_y, part_v) in enumerate(parts[person]):
             column, row = int(part_x), int(part_y)
@@ -89,7 +91,7 @@ def _slow_offsets(keypoints, area, parts, size):
                     for j in range(max(0, column - 2), min(size, column + 2)):
                         offsets[i, j, part, k] = j - x, i - y
                         weights[i, j, part, k] = 1 / math.sqrt(area[person])
-    return offsets.reshape(size, size, -1), weights.reshape(size, size, -1)
+    return offsets, weights
 
 
 def _slow_part_points(keypoints, area, partition: Partition, min_part_area):
@@ -149,10 +151,10 @@ def test_windows_are_cut_at_the_maps_border():
     keypoints = np.zeros((1, 17, 3))
     keypoints[0, 0] = 0.5, 0.25, 2
     ours = _one(keypoints, [100.0], 24, partition)
-    rows, columns = np.nonzero(ours.offset_weight[..., 0])
+    rows, columns = np.nonzero(ours.offset_weight[..., 0, 0])
     assert set(zip(rows, columns, strict=True)) == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    np.testing.assert_allclose(ours.offset[1, 1, :2], [0.5, 0.75])
-    np.testing.assert_allclose(ours.offset_weight[1, 1, :2], 0.1)
+    np.testing.assert_allclose(ours.offset[1, 1, 0, 0], [0.5, 0.75])
+    np.testing.assert_allclose(ours.offset_weight[1, 1, 0, 0], 0.1)
     assert not ours.heatmap[12:].any()
 
 
@@ -174,3 +176,17 @@ def test_an_image_stays_on_its_device():
     program = _render.lower(*batch, partition, 0.0).compile().as_text()
     for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert collective not in program
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_keypoints_go_where_the_released_codes_mirror_them_on_the_map(stride):
+    side = 64
+    x = np.linspace(-3, 70, 17, dtype=np.float32)
+    points = np.stack([x, 2 * x, np.ones_like(x)], axis=-1)[None, None]  # [1, 1, K, 3]
+    mirrored = points.copy()
+    mirrored[..., 0] = side - 1 - x
+    frames = {"keypoints": np.concatenate([points, mirrored]), "mirrored": np.array([False, True])}
+    plain, turned = np.asarray(on_map(frames, stride))[:, 0]
+    np.testing.assert_allclose(plain, points[0, 0] / [stride, stride, 1], rtol=1e-6)
+    np.testing.assert_allclose(turned[:, 0], side / stride - 1 - x / stride, atol=1e-5)
+    np.testing.assert_allclose(turned[:, 1], 2 * x / stride, rtol=1e-6)

@@ -4,10 +4,13 @@ import jax
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from pinet_jax.errors import InputError
-from pinet_jax.models.config import BatchNormConfig
-from pinet_jax.models.initialization import init_variables
+from pinet_jax.methods.base import abstract_variables, init_variables
+from pinet_jax.networks import initializers
+from pinet_jax.networks.layers import BatchNormConfig
+from pinet_jax.runtime import make_mesh, replicated, split_by_image
 from pinet_jax.training import (
     OptimizerConfig,
     Training,
@@ -15,14 +18,29 @@ from pinet_jax.training import (
     check_batch_size,
     compile_train_step,
     learning_rate,
-    make_mesh,
     make_optimizer,
-    replicated,
-    split_by_image,
 )
 from tests.tiny import MODEL, batch
 
 CONFIG = TrainingConfig(batch_size=8)
+
+
+class Tiny:
+    """As much of a method as training asks for."""
+
+    output_layers = ()
+
+    def __init__(self, batch_arrays=("image",)):
+        self.batch_arrays = batch_arrays
+
+    def network(self, compute=None):
+        del compute
+        rule = {"kernel_init": initializers.normal(1), "bias_init": initializers.zeros}
+        return nn.Dense(2, **rule)
+
+    def losses(self, net, batch):
+        noise = jax.random.uniform(net.make_rng("sample"))
+        return {"square": (net(batch["image"].astype(np.float32)) ** 2).mean(), "random": noise}
 
 
 def compiled(config, devices, model=MODEL):
@@ -36,7 +54,7 @@ def compiled(config, devices, model=MODEL):
 
 def run(program, state, mesh, *, data=None, count=2):
     """The state after some steps, and the metrics of each."""
-    state = jax.device_put(state, replicated(mesh), may_alias=False)  # a step eats it
+    state = jax.device_put(state, replicated(mesh), may_alias=False)  # a step donates it
     data = jax.device_put(data or batch(8), split_by_image(mesh))
     curve = []
     for _ in range(count):
@@ -91,15 +109,15 @@ def test_rematerialisation_changes_nothing(alone):
     assert_close(curve, alone[1], rtol=1e-3)
 
 
-def test_accumulation_is_the_mean_of_the_parts(on_one):
+def test_accumulation_is_the_mean_of_the_shares(on_one):
     data = batch(16)
     accumulating = dataclasses.replace(CONFIG, batch_size=16, accumulate=2)
     state, (metrics,) = run(*compiled(accumulating, 1), data=data, count=1)
 
     program, start, mesh = on_one
     total, losses = None, []
-    for part in ({k: v[i::2] for k, v in data.items()} for i in range(2)):
-        after, (single,) = run(program, start, mesh, data=part, count=1)
+    for share in ({k: v[i::2] for k, v in data.items()} for i in range(2)):
+        after, (single,) = run(program, start, mesh, data=share, count=1)
         start = start._replace(batch_stats=after.batch_stats)
         losses.append(single["loss"])
         gradients = jax.tree.map(lambda mu: 10 * mu, after.opt_state[0].mu)  # Adam's first mean
@@ -126,8 +144,35 @@ def test_clipping_average_and_half_precision():
     expected = jax.tree.map(lambda a, b: a + 0.9 * (b - a), start["params"], state.params)
     assert_close(state.average["params"], expected)
     assert all(x.dtype == np.float32 for x in jax.tree.leaves((state.params, state.batch_stats)))
-    joined = type(state).join(state.tested, state.rest)
+    joined = type(state).from_checkpoint(state.test_variables, state.training_variables)
     jax.tree.map(np.testing.assert_array_equal, joined, state)
+
+
+def test_a_network_without_batch_statistics_trains(alone):
+    """And a loss that draws random numbers has others in every step."""
+    state, curve = run(*compiled(CONFIG, 1, Tiny()), count=2)
+    assert state.batch_stats == {}
+    assert curve[0]["random"] != curve[1]["random"]
+    again = type(state).from_checkpoint(state.test_variables, state.training_variables)
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+
+
+def test_what_the_data_lack_is_named():
+    with pytest.raises(InputError, match="the data give no boxes, which the method is trained on"):
+        compiled(CONFIG, 1, Tiny(batch_arrays=("image", "boxes")))
+
+
+def test_a_step_for_an_accelerator_has_no_barriers_of_a_cpu():
+    """The step of the smallest network, lowered here for others."""
+    training = Training.make(MODEL, CONFIG, steps_per_epoch=10)
+    shapes = jax.eval_shape(training.init_state, abstract_variables(MODEL))
+    step = compile_train_step(training, make_mesh(jax.devices()[:1])).trace(shapes, batch(8))
+    barriers = {
+        platform: step.lower(lowering_platforms=(platform,)).as_text().count("barrier")
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    assert barriers["cpu"] > 50
+    assert barriers["cuda"] == barriers["tpu"] == 0
 
 
 def test_no_refinement_no_refinement_loss():
@@ -185,7 +230,7 @@ def test_muon_moves_hidden_matrices_alike_in_all_directions_and_leaves_the_rest_
             return optimizer.update(gradients, optimizer.init(params), params)[0]
 
     config = OptimizerConfig(method="muon")
-    muon = first_update(make_optimizer(config, optax.constant_schedule(rate)))
+    muon = first_update(make_optimizer(config, optax.constant_schedule(rate), ("offset_head",)))
     adam = first_update(optax.adam(rate, nesterov=True))
 
     def matrices(update):

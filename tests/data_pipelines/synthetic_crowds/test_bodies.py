@@ -5,20 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipelines.synthetic_crowds import bodies, poses
+from data_pipelines.synthetic_crowds import bodies, poses, shapes
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
 
 POSES = 500
 
 
-def plain_shape() -> bodies.Shape:
-    return bodies.Shape(*[jnp.float32(1.0)] * len(bodies.Shape._fields))
+def plain_shape() -> shapes.Shape:
+    return shapes.Shape(*[jnp.float32(1.0)] * len(shapes.Shape._fields))
 
 
-def plain_dress() -> bodies.Dress:
+def plain_dress() -> shapes.Dress:
     zero = jnp.float32(0.0)
-    return bodies.Dress(zero, jnp.float32(1.0), jnp.float32(0.1), zero, zero, zero)
+    return shapes.Dress(zero, jnp.float32(1.0), jnp.float32(0.1), zero, zero, zero)
 
 
 def landmarks_of(angles: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipelines.synthetic_crowds import bodies, poses
+from data_pipelines.synthetic_crowds import bodies, limbs, poses
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from data_pipelines.synthetic_crowds.crowds import (
     Actor,
@@ -16,7 +16,7 @@ from data_pipelines.synthetic_crowds.crowds import (
     annotate,
     arrange,
     crowds,
-    draw,
+    render_cast,
     training_batch,
 )
 from pinet_jax.errors import InputError
@@ -35,14 +35,14 @@ def _two_people(
 ) -> Crowd:
     def actor(pose: jax.Array, turn: jax.Array) -> Actor:
         view = bodies.view(
-            bodies.build_body(plain_shape(), plain_dress(), pose), bodies.rotation(1, turn)
+            bodies.build_body(plain_shape(), plain_dress(), pose), limbs.rotation(1, turn)
         )
         return Actor(view, plain_dress(), jax.random.key(7), jnp.float32(1.0), jnp.bool_(False))
 
     key = jax.random.key(0)
     actors = jax.vmap(actor)(angles, heading)
     cast = arrange(key, actors, hips, scale, layer, jnp.ones(2, bool), SIZE)
-    image, canvas = draw(key, cast, EMPTY_SCENE)
+    image, canvas = render_cast(key, cast, EMPTY_SCENE)
     return annotate(image, canvas, cast, bodies.landmark_indices(COCO_17))
 
 
@@ -252,12 +252,12 @@ def test_both_skeletons_show_the_same_people(random_crowds):
     assert np.abs(between[both]).max() < 0.25 * SIZE  # the nose is between head's top and neck
 
 
-def test_training_batches_are_in_feature_map_pixels(random_crowds):
+def test_training_batches_are_in_input_pixels(random_crowds):
     batch = training_batch(jax.tree.map(jnp.asarray, random_crowds), max_people=30)
     assert batch["image"].dtype == batch["valid_mask"].dtype == jnp.uint8
     assert batch["keypoints"].shape == (48, 30, 17, 3) and batch["area"].shape == (48, 30)
     np.testing.assert_allclose(
-        batch["keypoints"][:, :5, :, :2], random_crowds.keypoints[..., :2] / 4, atol=1e-5
+        batch["keypoints"][:, :5, :, :2], random_crowds.keypoints[..., :2], atol=1e-5
     )
     np.testing.assert_array_equal(batch["keypoints"][:, :5, :, 2], random_crowds.keypoints[..., 2])
     np.testing.assert_array_equal(batch["keypoints"][:, 5:], 0)
@@ -270,12 +270,12 @@ def test_training_batches_are_in_feature_map_pixels(random_crowds):
 @pytest.mark.parametrize(
     ("wrong", "flag"),
     [
-        ({"people": (0, 3)}, "--people 0 3"),
-        ({"people": (5, 2)}, "--people 5 2"),
-        ({"people": (2, 31)}, "--people 2 31"),
-        ({"overlap": 0.9}, "--overlap 0.9"),
-        ({"size": 100}, "--size 100"),
-        ({"occluders": -1}, "--occluders"),
+        ({"people": (0, 3)}, "people 0 3"),
+        ({"people": (5, 2)}, "people 5 2"),
+        ({"people": (2, 31)}, "people 2 31"),
+        ({"overlap": 0.9}, "overlap 0.9"),
+        ({"size": 100}, "size 100"),
+        ({"occluders": -1}, "occluders"),
     ],
 )
 def test_wrong_dials_are_named(wrong, flag):

@@ -5,28 +5,28 @@ import dataclasses
 import numpy as np
 import pytest
 
+from data_pipelines.annotations import check_results
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.bootstrap import bootstrap, interval
 from pinet_jax.evaluation.crowding import mean_box_iou
-from pinet_jax.evaluation.results import read_annotations, read_results
 from pinet_jax.evaluation.summary import (
     box_iou_of_images,
     check_bins,
     evaluate,
     paired_differences,
     summarize,
-    to_json,
-    to_text,
 )
+from pinet_jax.evaluation.tables import to_json, to_text
 from pinet_jax.skeletons import CROWDPOSE_14
+from tests.data_pipelines.coco_files import read_truth
 from tests.pinet_jax.evaluation.crowds import make_crowd
 
 
 @pytest.fixture(scope="module")
 def crowd():
     dataset, results = make_crowd(CROWDPOSE_14, images=40, seed=3)
-    dataset = read_annotations(dataset, "crowdpose", CROWDPOSE_14)
-    results = read_results(results, dataset, CROWDPOSE_14)
+    dataset = read_truth(dataset, "crowdpose", CROWDPOSE_14)
+    results = check_results(results, dataset, CROWDPOSE_14)
     return dataset, results, evaluate(dataset, results, "crowdpose")
 
 
@@ -90,7 +90,7 @@ def test_the_last_bin_holds_its_upper_end():
         for n in (1, 2)
     ]
     dataset = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": people}
-    dataset = read_annotations(dataset, "crowdpose", CROWDPOSE_14)
+    dataset = read_truth(dataset, "crowdpose", CROWDPOSE_14)
     assert box_iou_of_images(dataset, np.array([1])) == [1.0]
     evaluation = evaluate(dataset, [], "crowdpose")
     summary = summarize(dataset, [], evaluation, "crowdpose", resamples=0)
@@ -150,5 +150,13 @@ def test_figures_of_some_people_say_of_how_many(crowd):
 
 @pytest.mark.parametrize("edges", [(), (0.5,), (0.5, 0.5), (0.6, 0.5), (-0.1, 1), (0.5, 1.5)])
 def test_odd_bins_are_refused(edges):
-    with pytest.raises(InputError, match="--crowding-bins"):
+    with pytest.raises(InputError, match="crowding_bins"):
         check_bins(edges)
+
+
+def test_a_set_without_anybody_to_find_says_so():
+    dataset = {"images": [{"id": 1}], "annotations": []}
+    dataset = read_truth(dataset, "crowdpose", CROWDPOSE_14)
+    evaluation = evaluate(dataset, [], "crowdpose")
+    summary = summarize(dataset, [], evaluation, "crowdpose", resamples=0)
+    assert "no figures: nobody outside of crowds has a labelled keypoint" in to_text(summary)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from data_pipelines.annotations import check_results
 from pinet_jax.evaluation.keypoint_errors import KINDS, keypoint_errors
-from pinet_jax.evaluation.results import read_annotations, read_results
 from pinet_jax.evaluation.summary import evaluate
 from pinet_jax.skeletons import COCO_17
+from tests.data_pipelines.coco_files import read_truth
 
 NOSE, LEFT_WRIST, RIGHT_WRIST = (
     COCO_17.keypoints.index(name) for name in ("nose", "left_wrist", "right_wrist")
@@ -35,14 +36,14 @@ def errors():
     def run(change, *, both=True, unlabelled=()):
         for k in unlabelled:
             truth["annotations"][0]["keypoints"][3 * k : 3 * k + 3] = [0, 0, 0]
-        dataset = read_annotations(truth, "coco", COCO_17)
+        dataset = read_truth(truth, "coco", COCO_17)
         poses = [np.reshape(person(0, left)["keypoints"], (17, 3)) for left in (0, 1000)]
         change(*poses)
         results = [
             {"image_id": 1, "keypoints": pose.ravel().tolist(), "score": 0.9}
             for pose in poses[: 1 + both]
         ]
-        results = read_results(results, dataset, COCO_17)
+        results = check_results(results, dataset, COCO_17)
         matches = evaluate(dataset, results, "coco").matches
         return keypoint_errors(dataset, results, matches, COCO_17)
 

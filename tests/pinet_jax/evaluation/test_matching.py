@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipelines.annotations import check_results
 from pinet_jax.evaluation.coco import evaluate_coco
 from pinet_jax.evaluation.matching import (
     OKS_THRESHOLDS,
@@ -16,14 +17,14 @@ from pinet_jax.evaluation.matching import (
     match,
     per_image,
 )
-from pinet_jax.evaluation.results import read_annotations, read_results
 from pinet_jax.skeletons import COCO_17
+from tests.data_pipelines.coco_files import read_truth
 from tests.pinet_jax.evaluation.crowds import make_crowd
 
 
 def evaluated(dataset, results):
-    dataset = read_annotations(dataset, "coco", COCO_17)
-    return evaluate_coco(dataset, read_results(results, dataset, COCO_17), COCO_17)
+    dataset = read_truth(dataset, "coco", COCO_17)
+    return evaluate_coco(dataset, check_results(results, dataset, COCO_17), COCO_17)
 
 
 def figures(evaluation):

@@ -8,16 +8,17 @@ import pytest
 
 from pinet_jax.errors import InputError
 from pinet_jax.interop.deepening import deepened
-from pinet_jax.models.config import HRNetConfig, PINetConfig
-from pinet_jax.models.initialization import init_variables
-from pinet_jax.models.pinet import PINet
+from pinet_jax.methods.base import init_variables
+from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.layers import Compute
 from pinet_jax.skeletons import COCO_17
 
 
 def test_a_deeper_network_begins_as_the_shallower_one():
     shallow = HRNetConfig(8, 4, 1, width=4, modules=(1, 1, 1), blocks=1)
     deep = dataclasses.replace(shallow, bottlenecks=2, modules=(2, 1, 2), blocks=2)
-    config = PINetConfig(COCO_17, backbone=shallow, refinement=None)
+    config = PINet(COCO_17, backbone=shallow, refinement=None)
     deeper = dataclasses.replace(config, backbone=deep)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(
@@ -26,13 +27,14 @@ def test_a_deeper_network_begins_as_the_shallower_one():
     grown = deepened(variables, deeper)
     images = rng.normal(size=(2, 64, 64, 3)).astype("f4")
 
-    outputs = jax.jit(PINet(config).apply)(variables, images)
-    same = jax.jit(PINet(deeper).apply)(grown, images)
+    outputs = jax.jit(config.network().apply)(variables, images)
+    same = jax.jit(deeper.network().apply)(grown, images)
     jax.tree.map(np.testing.assert_array_equal, same, outputs)
 
     def loss(params):
         state = {"params": params, "batch_stats": grown["batch_stats"]}
-        features = PINet(deeper).apply(state, images, train=True, mutable=["batch_stats"])[0][0]
+        network = deeper.network(Compute(train=True))
+        features = network.apply(state, images, mutable=["batch_stats"])[0].features
         return (features**2).sum()
 
     gradient = jax.tree.leaves(jax.jit(jax.grad(loss))(grown["params"]))

@@ -11,28 +11,30 @@ from pinet_jax.interop.state_dict import (
     strip_wrappers,
     to_state_dict,
 )
-from pinet_jax.models import graphs
-from pinet_jax.models.config import MICRO, PINetConfig, RefinementConfig
-from pinet_jax.models.initialization import init_variables
+from pinet_jax.methods.base import init_variables
+from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks import graphs
+from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.skeletons import COCO_17
+from tests.tiny import MICRO
 from tests.weights_rule import CONFIGS, manifest, state_dict
 
-MICRO_CONFIG = PINetConfig(COCO_17, backbone=MICRO)
+MICRO_CONFIG = PINet(COCO_17, backbone=MICRO)
 
 
 def micro_state(seed=0):
-    return to_state_dict(init_variables(MICRO_CONFIG, seed))
+    return to_state_dict(init_variables(MICRO_CONFIG, seed), MICRO_CONFIG)
 
 
 @pytest.mark.parametrize("dataset", CONFIGS)
 def test_names_and_shapes_are_the_released_ones(dataset):
-    state = to_state_dict(init_variables(CONFIGS[dataset]))
+    state = to_state_dict(init_variables(CONFIGS[dataset]), CONFIGS[dataset])
     assert {name: array.shape for name, array in state.items()} == manifest(dataset)
 
 
 def test_import_and_export_are_exact_inverses():
     state = state_dict("crowdpose")
-    back = to_state_dict(from_state_dict(state, CONFIGS["crowdpose"]))
+    back = to_state_dict(from_state_dict(state, CONFIGS["crowdpose"]), CONFIGS["crowdpose"])
     assert back.keys() == state.keys()
     for name, array in back.items():
         np.testing.assert_array_equal(array, state[name], strict=True)
@@ -44,9 +46,9 @@ def test_import_and_export_are_exact_inverses():
     ids=lambda g: g.__name__,
 )
 def test_every_graph_variant_goes_out_and_comes_back(graph):
-    config = PINetConfig(COCO_17, backbone=MICRO, refinement=RefinementConfig(graph))
+    config = PINet(COCO_17, backbone=MICRO, refinement=RefinementConfig(graph))
     variables = init_variables(config)
-    back = from_state_dict(to_state_dict(variables), config)
+    back = from_state_dict(to_state_dict(variables, config), config)
     jax.tree.map(np.testing.assert_array_equal, back, variables)
 
 

@@ -1,0 +1,206 @@
+"""A dataset's own download -> checked annotations -> records, built whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import re
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from data_pipelines import records
+from data_pipelines.annotations import Annotations, Fault
+from pinet_jax.errors import InputError, UsageError
+from pinet_jax.skeletons import Skeleton
+
+if TYPE_CHECKING:  # TensorFlow is imported where a builder is chosen
+    from data_pipelines.builders.base import KeypointBuilder, SplitSource
+
+
+class DatasetSource(NamedTuple):
+    """A dataset on the disk, before it is built."""
+
+    make_builder: Callable[..., KeypointBuilder]
+    skeleton: Skeleton
+    splits: dict[str, SplitSource]  # all that it has or could have
+    protocol: tuple[str, ...]  # those that are built by default
+
+
+def dataset_source(
+    dataset: str, data_dir: Path, skeleton_file: Path | None, name: str | None
+) -> DatasetSource:
+    """What a dataset's download holds.
+
+    Args:
+        dataset: coco, ochuman, crowdpose or custom.
+        data_dir: the folder of its download.
+        skeleton_file: of a custom set; by default skeleton.json in the folder.
+        name: of a custom set; by default the folder's.
+
+    Raises:
+        InputError: the folder or the skeleton is not there, or the name is no name.
+    """
+    if not data_dir.is_dir():
+        raise InputError(f"--data-dir {data_dir}: no such folder")
+    if dataset != "custom":
+        for flag, value in (("--skeleton", skeleton_file), ("--name", name)):
+            if value is not None:
+                raise UsageError(f"{flag} {value}: only `prepare custom` takes it")
+        builder = _known_builder(dataset)
+        sources = builder.sources(data_dir)
+        return DatasetSource(builder, builder.skeleton, sources, builder.built_splits)
+
+    from data_pipelines.builders.custom import Custom
+
+    skeleton = Skeleton.from_json(skeleton_file or data_dir / "skeleton.json")
+    name = name or data_dir.resolve().name
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+        raise UsageError(f"--name {name}: begin with a letter; then letters, digits and _ only")
+    sources = Custom.sources(data_dir)
+    return DatasetSource(
+        partial(Custom, name=name, skeleton=skeleton), skeleton, sources, tuple(sources)
+    )
+
+
+def _known_builder(dataset: str) -> type[KeypointBuilder]:
+    from data_pipelines.builders.coco_keypoints import CocoKeypoints
+    from data_pipelines.builders.crowdpose import CrowdPose
+    from data_pipelines.builders.ochuman import OCHuman
+
+    return {"coco": CocoKeypoints, "ochuman": OCHuman, "crowdpose": CrowdPose}[dataset]
+
+
+def choose_splits(
+    source: DatasetSource, asked: Sequence[str], data_dir: Path
+) -> dict[str, SplitSource]:
+    """The splits to build; says which are missing, and raises where one was asked for."""
+    for split in asked:
+        if split not in source.splits:
+            raise UsageError(
+                f"--splits {split}: the dataset has {', '.join(source.splits) or 'none'}"
+            )
+    wanted = asked or source.protocol
+    lost = {
+        split: [file for file in source.splits[split].annotations if not file.is_file()]
+        for split in wanted
+    }
+    missing = {split: files[0] for split, files in lost.items() if files}
+    if asked and missing:
+        split, file = next(iter(missing.items()))
+        raise InputError(f"--splits {split}: {file} is missing")
+    for split, file in missing.items():
+        print(f"split {split} is missing: there is no {file}", file=sys.stderr)
+    if len(missing) == len(wanted):
+        raise InputError(f"--data-dir {data_dir}: holds none of the dataset's annotation files")
+    return {split: source.splits[split] for split in wanted if split not in missing}
+
+
+def already_built(
+    make_builder: Callable[..., KeypointBuilder], out: Path, chosen: Mapping[str, SplitSource]
+) -> Path | None:
+    """The folder of a set that was prepared before with the same splits."""
+    builder = make_builder(data_dir=out)
+    folder = Path(builder.data_path)
+    if not folder.exists():
+        return None
+    has = set(builder.info.splits)
+    if not set(chosen) <= has:
+        raise InputError(
+            f"{folder}: was prepared before with {', '.join(sorted(has))} only; delete the folder "
+            f"to prepare {', '.join(chosen)}"
+        )
+    return folder
+
+
+def report_faults(checked: Mapping[str, Annotations], most_of_a_kind: int | None) -> None:
+    """Says what was found: a line a split, a line a fault."""
+    for split, found in checked.items():
+        people = sum(map(len, found.people.values()))
+        files = ", ".join(sorted({fault.file.name for fault in found.faults}))
+        state = f"{len(found.faults)} fault(s) in {files}" if files else "no faults"
+        print(f"{split}: {len(found.images)} sound images, {people} annotations; {state}")
+        for note, count in found.notes.items():
+            print(f"{split}: {count} {note}")
+        for line in _fault_lines(found.faults, most_of_a_kind):
+            print(line, file=sys.stderr)
+
+
+def _fault_lines(faults: Sequence[Fault], most_of_a_kind: int | None) -> Iterator[str]:
+    shown: Counter[str] = Counter()
+    total = Counter(fault.kind for fault in faults)
+    for fault in faults:
+        shown[fault.kind] += 1
+        if most_of_a_kind is None or shown[fault.kind] <= most_of_a_kind:
+            yield str(fault)
+    for kind, count in total.items():
+        if most_of_a_kind is not None and count > most_of_a_kind:
+            yield f"{kind}: {count - most_of_a_kind} more, {count} in all"
+
+
+def refuse_faults(checked: Mapping[str, Annotations], skip_bad: bool) -> None:
+    """Raises InputError where faults are left that may not be left out."""
+    unreadable = [fault for found in checked.values() for fault in found.unreadable]
+    if unreadable:
+        raise InputError(f"{unreadable[0]}; mend this file, nothing of it can be used")
+    count = sum(len(found.faults) for found in checked.values())
+    if count and not skip_bad:
+        raise InputError(
+            f"{count} fault(s), listed above; mend the files, or leave these records out with "
+            "--skip-bad"
+        )
+
+
+def build(
+    make_builder: Callable[..., KeypointBuilder], checked: Mapping[str, Annotations], out: Path
+) -> None:
+    """Builds the records of checked splits, whole or not at all.
+
+    Raises:
+        InputError: nothing can be written there, or another `prepare` is at work.
+    """
+    builder = make_builder(data_dir=out, splits=checked)
+    folder = Path(builder.data_path)
+    try:
+        with (
+            _only_one(folder.parent),
+            tempfile.TemporaryDirectory() as nothing_to_download,
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            for left_behind in folder.parent.glob(f"incomplete.*_{folder.name}"):
+                shutil.rmtree(left_behind)
+            builder.download_and_prepare(download_dir=nothing_to_download)
+    except OSError as error:
+        raise InputError(f"{folder}: could not be built ({error})") from error
+    for split in checked:
+        left_out = folder / records.left_out_name(split)
+        if left_out.exists():
+            print(f"{left_out}: what was left out of {split}")
+    print(f"{folder}: prepared; {_sizes(builder)}")
+
+
+def _sizes(builder: KeypointBuilder) -> str:
+    return ", ".join(
+        f"{name} {split.num_examples} records in {split.num_shards} shard(s)"
+        for name, split in builder.info.splits.items()
+    )
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keeps a second `prepare` out; the lock goes with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".prepare.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another `prepare` is at work there; wait for it"
+            ) from error
+        yield

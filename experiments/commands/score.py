@@ -1,0 +1,64 @@
+"""`pinet-jax score`: a result file of any system -> the paper's figures; without JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from data_pipelines.annotations import read_results
+from experiments.testing.ground_truth import read_ground_truth
+from experiments.testing.scoring import ScoreOptions, Source, check_score_options, score_poses
+from pinet_jax.evaluation.dataset import SKELETONS, Metric
+from pinet_jax.skeletons import Skeleton
+
+
+def main(
+    *,
+    results: Path,
+    annotations: Path,
+    metric: Metric,
+    out: Path,
+    images: Path | None = None,
+    skeleton: Path | None = None,
+    options: Annotated[ScoreOptions, tyro.conf.arg(name="")] = ScoreOptions(),
+) -> None:
+    """Scores a result file of any system, and prints the table.
+
+    Args:
+        results: poses in COCO's result format.
+        annotations: the ground truth in COCO's format.
+        metric: coco (also for OCHuman and custom sets) or crowdpose.
+        out: the figures as JSON, fractions; the table goes beside it, as .txt.
+        images: the folder of the pictures; without it, the report's gallery draws poses on an
+            empty ground.
+        skeleton: the keypoint set, whose sigmas to use; by default the metric's own, of 17 or 14.
+        options: what to make of the poses.
+    """
+    check_score_options(out, options)
+    keypoints = Skeleton.from_json(skeleton) if skeleton else SKELETONS[metric]
+    dataset = read_ground_truth(annotations, metric, keypoints)
+
+    def picture(entry: Mapping[str, Any]) -> np.ndarray:
+        from pinet_jax.images import read_image  # only the report's gallery needs OpenCV
+
+        assert images is not None
+        # The annotations' coordinates are those of the stored pixels.
+        return read_image(images / entry["file_name"], ignore_orientation=True)
+
+    score_poses(
+        dataset,
+        read_results(results, dataset, keypoints),
+        metric,
+        keypoints,
+        out=out,
+        source=Source(
+            title=results.stem,
+            protocol={"results": str(results), "annotations": str(annotations)},
+            read_image=picture if images else None,
+        ),
+        options=options,
+    )

@@ -1,0 +1,149 @@
+"""A user's pictures through a predictor: poses.json and a drawn picture for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from experiments.testing.pictures import Task, report
+from experiments.testing.predicting import (
+    Batch,
+    PosePredictor,
+    make_batches,
+    predict_batches,
+)
+from pinet_jax.errors import InputError
+from pinet_jax.evaluation.result_files import pose_entries
+from pinet_jax.files import write_whole
+from pinet_jax.images import read_image
+from pinet_jax.poses import Poses
+from pinet_jax.skeletons import Skeleton
+from pinet_jax.visualization import draw_poses
+
+_THREADS = 2  # that draw
+_JPEG_QUALITY = 95
+
+
+def predict_tasks(
+    tasks: Sequence[Task],
+    predictor: PosePredictor,
+    out: Path,
+    *,
+    score_threshold: float,
+    batch_size: int,
+) -> int:
+    """Predicts all pictures, group by group, and writes the drawn ones and poses.json.
+
+    While the device works on a batch, the next ones are read and resized and the last is drawn.
+
+    Args:
+        tasks: from `plan`; poses.json keeps their order.
+        predictor: the model.
+        out: folder of poses.json.
+        score_threshold: poses below it are not drawn.
+        batch_size: pictures of one shape given to the predictor at a time, at most.
+
+    Returns:
+        How many pictures were reported as unreadable.
+
+    Raises:
+        InputError: no picture could be read, or a file cannot be written.
+    """
+    poses: dict[int, Poses] = {}
+    pictures = _Pictures(tasks)
+    drawn: list[Future[None]] = []
+    shapes = [task.shape for task in tasks]
+    batches = make_batches(predictor, shapes, range(len(tasks)), batch_size)
+    with (
+        ThreadPoolExecutor(_THREADS) as pool,
+        tqdm(total=len(tasks), desc="predict", unit="image") as progress,
+    ):
+        _announce(progress, predictor, tasks, batches, 0)
+        for number, found in enumerate(predict_batches(predictor, batches, pictures.read), 1):
+            _finish(drawn)
+            for place, image, stages in zip(found.places, found.images, found.poses, strict=True):
+                poses[place] = stages["final"]
+                arguments = image, poses[place], predictor.skeleton, score_threshold
+                drawn.append(pool.submit(_draw, tasks[place].drawing, *arguments))
+            pictures.report(found.batch)
+            progress.update(len(found.batch.places))
+            _announce(progress, predictor, tasks, batches, number)
+        _finish(drawn)
+    _write_poses(out / "poses.json", tasks, poses)
+    return len(pictures.errors)
+
+
+class _Pictures:
+    """Reads pictures, and keeps what was wrong with those that cannot be read."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+        self.errors: dict[int, InputError] = {}
+
+    def read(self, place: int) -> np.ndarray | None:
+        try:
+            return read_image(self._tasks[place].source)
+        except InputError as error:
+            self.errors[place] = error
+            return None
+
+    def report(self, batch: Batch) -> None:
+        for place in batch.places:
+            if place in self.errors:
+                report(self.errors[place])
+
+
+def _write_poses(file: Path, tasks: Sequence[Task], poses: dict[int, Poses]) -> None:
+    if not poses:
+        raise InputError("none of the pictures could be read; poses.json is not written")
+    entries = [
+        entry
+        for place, task in enumerate(tasks)
+        if place in poses
+        for entry in pose_entries(task.image_id, poses[place].keypoints, poses[place].scores)
+    ]
+    write_whole(file, json.dumps(entries))
+    print(f"{file}: pictures {len(poses)}, poses {len(entries)}")
+
+
+def _announce(
+    progress: tqdm,
+    predictor: PosePredictor,
+    tasks: Sequence[Task],
+    batches: Sequence[Batch],
+    number: int,
+) -> None:
+    """Says what the batch does; one of a new input compiles, which may take half a minute."""
+
+    def program(batch: Batch) -> tuple[int, tuple[tuple[int, int], ...]]:
+        return batch.size, predictor.frame_shapes(tasks[batch.places[0]].shape)
+
+    if number < len(batches):
+        new = program(batches[number])
+        compiles = new not in map(program, batches[:number])
+        progress.set_description("compile {} x {}".format(*new[1][0]) if compiles else "predict")
+
+
+def _draw(
+    path: Path, image: np.ndarray, poses: Poses, skeleton: Skeleton, score_threshold: float
+) -> None:
+    picture = draw_poses(
+        image, poses.keypoints, poses.scores, skeleton, score_threshold=score_threshold
+    )
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(path.suffix, bgr, options)
+    write_whole(path, data.tobytes())
+
+
+def _finish(futures: list[Future[None]]) -> None:
+    """Waits for all and forgets them; an error in one is raised here."""
+    for future in futures:
+        future.result()
+    futures.clear()

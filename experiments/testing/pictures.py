@@ -1,0 +1,127 @@
+"""Pictures of a user: what is to be done with each, looked at before anything slow begins."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pinet_jax.errors import InputError, UsageError
+from pinet_jax.images import find_images, image_size
+
+_JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
+_MOST_ELONGATED = 16  # long side / short side; the network's input grows with it
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One picture to do.
+
+    Attributes:
+        source: its file.
+        image_id: what poses.json calls it.
+        drawing: where its drawn picture goes.
+        shape: its (H, W).
+    """
+
+    source: Path
+    image_id: str
+    drawing: Path
+    shape: tuple[int, int]
+
+
+def plan(paths: Iterable[Path], out: Path) -> tuple[list[Task], int]:
+    """Looks at every input.
+
+    Args:
+        paths: files and folders, as the user gave them.
+        out: the output folder; made here.
+
+    Returns:
+        The pictures to do in the user's order, and how many inputs were reported as unusable.
+
+    Raises:
+        InputError: no input was given, or the output would replace one of them.
+    """
+    paths = list(paths)
+    if not paths:
+        raise UsageError("no pictures: name at least one file or folder")
+    sources, failures = [], 0
+    for path in paths:
+        try:
+            sources += find_images([path])
+        except InputError as error:
+            failures += report(error)
+    shapes = {}
+    for source in find_images(sources):
+        try:
+            shapes[source] = _shape(source)
+        except InputError as error:
+            failures += report(error)
+    names = collections.Counter(source.name for source in shapes)
+    drawings = [out / name for name in drawing_names(list(shapes))]
+    tasks = [
+        Task(source, source.name if names[source.name] == 1 else source.as_posix(), drawing, shape)
+        for (source, shape), drawing in zip(shapes.items(), drawings, strict=True)
+    ]
+    _check_output(out, tasks)
+    return tasks, failures
+
+
+def drawing_names(sources: Sequence[Path]) -> list[str]:
+    """A name for every drawn picture, no two alike even where case does not count.
+
+    The picture's own, `.jpg` for JPEGs and `.png` for all else; where that is shared, the folder's
+    name comes before it, and a number behind it if need be.
+    """
+
+    def plain(source: Path) -> str:
+        return source.stem + (".jpg" if source.suffix.lower() in _JPEG_SUFFIXES else ".png")
+
+    shared = collections.Counter(plain(source).lower() for source in sources)
+    taken = {name for name, count in shared.items() if count == 1}
+    names = []
+    for source in sources:
+        name = plain(source)
+        if shared[name.lower()] > 1:
+            name = f"{source.absolute().parent.name}_{name}"
+            stem, suffix = os.path.splitext(name)
+            number = 2
+            while name.lower() in taken:
+                name, number = f"{stem}_{number}{suffix}", number + 1
+            taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def report(error: InputError) -> int:
+    """One line for one input, above the progress bar; counts as one failure."""
+    tqdm.write(f"pinet-jax predict: {error}", file=sys.stderr)
+    return 1
+
+
+def _shape(source: Path) -> tuple[int, int]:
+    height, width = image_size(source)
+    if max(height, width) > _MOST_ELONGATED * min(height, width):
+        raise InputError(
+            f"{source}: {width} x {height} pixels are too elongated; crop it to at most "
+            f"{_MOST_ELONGATED} : 1"
+        )
+    return height, width
+
+
+def _check_output(out: Path, tasks: Sequence[Task]) -> None:
+    """Makes the folder; raises InputError where a drawn picture would replace an input."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be made ({error.strerror})") from error
+    sources = {task.source.resolve() for task in tasks}
+    for task in tasks:
+        if task.drawing.resolve() in sources:
+            raise UsageError(f"--out {out}: would replace the input {task.drawing}; name another")

@@ -1,0 +1,223 @@
+"""The training loop: steps, and the tests and checkpoints between them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from experiments.configs.base import ExperimentConfig
+from experiments.training.data import TrainingData, open_training_data
+from experiments.training.log import TrainingLog
+from experiments.training.process import connect, interruption
+from experiments.training.start import first_state, note_config, restored_state
+from experiments.training.trace import Trace
+from experiments.training.validation import Validation
+from pinet_jax.checkpoints import TrainingCheckpoints
+from pinet_jax.errors import InputError, UsageError
+from pinet_jax.runtime import make_mesh, split_by_image
+from pinet_jax.training import (
+    Metrics,
+    Training,
+    TrainState,
+    check_batch_size,
+    compile_train_step,
+)
+
+
+class Stopped(Exception):
+    """The training was asked to stop, and everything that is to be kept has been written."""
+
+
+def train(
+    config: ExperimentConfig,
+    workdir: Path,
+    *,
+    init_backbone: Path | None = None,
+    init_model: Path | None = None,
+    devices: list[jax.Device] | None = None,
+) -> TrainState:
+    """Trains until the config's last epoch.
+
+    Args:
+        config: the experiment.
+        workdir: its folder; a training that was begun there goes on.
+        init_backbone: weights of the backbone to start from.
+        init_model: a checkpoint of the whole network to start from.
+        devices: to train on; all of all processes by default.
+
+    Returns:
+        The last state.
+
+    Raises:
+        InputError: something the user can mend; also where a loss is not finite any more.
+        Stopped: SIGTERM or Ctrl-C came; the state was saved.
+    """
+    if init_backbone is not None and init_model is not None:
+        raise UsageError("--init-backbone and --init-model: give one of them")
+    mesh = make_mesh(devices)
+    check_batch_size(config.training, mesh.size)
+    if jax.process_count() > 1:
+        connect(mesh)
+    data = open_training_data(config)
+    training = Training.make(config.model, config.training, _steps_per_epoch(config, data))
+    note_config(config, workdir)
+    checkpoints = TrainingCheckpoints(
+        workdir / "checkpoints", config.model, config.inference, keep=config.loop.keep
+    )
+    with contextlib.closing(checkpoints):
+        if checkpoints.latest_step is None:
+            state = first_state(config, training, mesh, init_backbone, init_model)
+        else:
+            state = restored_state(config, training, mesh, checkpoints)
+        with interruption() as asked:
+            loop = _Loop(config, workdir, data, training, checkpoints, asked)
+            return loop.run(state, mesh)
+
+
+class _Loop:
+    """The steps of a training, and what is done between them."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        workdir: Path,
+        data: TrainingData,
+        training: Training,
+        checkpoints: TrainingCheckpoints,
+        interruption: threading.Event,
+    ) -> None:
+        self._config, self._workdir, self._data = config, workdir, data
+        self._training, self._checkpoints = training, checkpoints
+        self._interruption = interruption
+        self._images_per_step = config.training.batch_size / data.images_per_epoch
+        self._last_step = math.ceil(config.training.epochs / self._images_per_step)
+        self._saved = checkpoints.latest_step
+        # One process tests and draws; the others wait for its figures.
+        self._leads = jax.process_index() == 0
+        self._validation: Validation | None = None
+        if config.loop.evaluate_every and self._leads:
+            self._validation = Validation(config, data.test_set(workdir), workdir)
+
+    def run(self, state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
+        """Takes all steps that are left."""
+        step = int(jax.device_get(state.step))
+        self._log = TrainingLog(
+            self._workdir,
+            step=step,
+            last_step=self._last_step,
+            batch_size=self._config.training.batch_size,
+            every=self._config.loop.log_every,
+            writes=self._leads,
+        )
+        self._trace = Trace(self._workdir / "profile", self._config.loop.profile, self._log.say)
+        with contextlib.closing(self._log), contextlib.closing(self._trace):
+            if step and self._checkpoints.evaluation(step) is None and self._tests_at(step):
+                self._test(step, state)  # it was stopped before, or in, this test
+            take_step = compile_train_step(self._training, mesh)
+            batches = self._data.batches(step, split_by_image(mesh))
+            with contextlib.closing(batches):  # type: ignore[type-var]
+                return self._steps(step, state, take_step, batches)
+
+    def _steps(self, taken: int, state: TrainState, take_step: Any, batches: Any) -> TrainState:
+        waiting: tuple[int, Metrics, np.ndarray] | None = None
+        for step in range(taken + 1, self._last_step + 1):
+            self._trace.before(step)
+            batch, image_ids = next(batches)
+            # Nothing may go to the device or come back unasked: the device would wait for it.
+            with jax.transfer_guard("disallow"):
+                state, metrics = take_step(state, batch)
+            if waiting is not None:
+                self._note(*waiting)  # the step before, while the device is busy with this one
+            waiting = step, metrics, image_ids
+            self._trace.after(step, metrics)
+            stops = self._stops(step)
+            if stops or self._saves_at(step) or self._tests_at(step):
+                self._note(*waiting)  # a state that has gone wrong is never saved
+                waiting = None
+                self._save(step, state)
+                if stops:
+                    self._stop(step)
+                if self._tests_at(step):
+                    self._test(step, state)
+        if waiting is not None:
+            self._note(*waiting)
+        self._checkpoints.wait()
+        return state
+
+    def _note(self, step: int, metrics: Metrics, image_ids: np.ndarray) -> None:
+        """Fetches the metrics of a step, and ends the training if they are not finite."""
+        values = {key: float(value) for key, value in jax.device_get(metrics).items()}
+        wrong = [key for key, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            saved = "no checkpoint was saved before"
+            if self._saved is not None:
+                self._checkpoints.wait()
+                saved = f"the last good checkpoint is {self._checkpoints.folder / str(self._saved)}"
+            raise InputError(
+                f"step {step}: {wrong[0]} is {values[wrong[0]]}; the batch's image ids are "
+                f"{image_ids.tolist()}; {saved}; try a lower --training.optimizer.learning-rate, "
+                "or --training.optimizer.gradient-clip"
+            )
+        self._log.step(step, self._epoch(step), values)
+
+    def _save(self, step: int, state: TrainState) -> None:
+        if self._saved != step:
+            self._checkpoints.save(step, state.test_variables, state.training_variables)
+            self._saved = step
+
+    def _test(self, step: int, state: TrainState) -> None:
+        """Tests the state, which is saved, and stores the figures with it."""
+        figures: dict[str, float | None] = {}
+        if self._validation is not None:
+            figures = self._validation.run(step, state.test_variables, lambda: self._check(step))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"tested {step}")
+        self._checkpoints.record_evaluation(step, figures)
+        self._log.write(step, self._epoch(step), figures)
+        ap = figures.get("AP")
+        self._log.say(
+            f"step {step}, epoch {self._epoch(step):.1f}: AP "
+            + ("undefined" if ap is None else f"{100 * ap:.1f}")
+        )
+        self._log.pause()
+
+    def _check(self, step: int) -> None:
+        """Leaves a test that a single process was asked to stop in."""
+        if self._interruption.is_set():
+            self._stop(step)
+
+    def _stops(self, step: int) -> bool:
+        """Whether all processes are to stop after this step."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._interruption.is_set()
+
+    def _stop(self, step: int) -> None:
+        self._checkpoints.wait()
+        self._log.say(f"stopped at step {step}, which is saved; the same command goes on from it")
+        raise Stopped
+
+    def _epoch(self, step: int) -> float:
+        return step * self._images_per_step
+
+    def _saves_at(self, step: int) -> bool:
+        return step % self._config.loop.save_every == 0 or step == self._last_step
+
+    def _tests_at(self, step: int) -> bool:
+        """At the first step in which so many epochs are full, and at the last one."""
+        every = self._config.loop.evaluate_every
+        if not every:
+            return False
+        before, now = self._epoch(step - 1) // every, self._epoch(step) // every
+        return now > before or step == self._last_step
+
+
+def _steps_per_epoch(config: ExperimentConfig, data: TrainingData) -> float:
+    return data.images_per_epoch / config.training.batch_size

@@ -1,0 +1,77 @@
+"""Where a training begins: at first variables, at given ones, or where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+
+from experiments.configs.base import ExperimentConfig
+from pinet_jax.checkpoints import TrainingCheckpoints, load_model
+from pinet_jax.errors import InputError
+from pinet_jax.files import write_whole
+from pinet_jax.interop.state_dict import replace_backbone
+from pinet_jax.interop.weight_files import read_arrays
+from pinet_jax.methods.base import abstract_variables, init_variables
+from pinet_jax.networks.initializers import Variables
+from pinet_jax.runtime import replicated
+from pinet_jax.training import Training, TrainState
+
+
+def first_state(
+    config: ExperimentConfig,
+    training: Training,
+    mesh: jax.sharding.Mesh,
+    init_backbone: Path | None,
+    init_model: Path | None,
+) -> TrainState:
+    """The state of a new training, at given weights where some are named.
+
+    Raises:
+        InputError: the weights do not fit the network.
+    """
+    variables: Variables
+    if init_model is not None:
+        variables = load_model(init_model, config.model).variables
+    else:
+        variables = init_variables(config.model, config.training.seed)
+    if init_backbone is not None:
+        arrays = read_arrays(init_backbone)
+        variables = replace_backbone(variables, arrays, config.model, where=str(init_backbone))
+    return jax.device_put(training.init_state(variables), replicated(mesh))
+
+
+def restored_state(
+    config: ExperimentConfig,
+    training: Training,
+    mesh: jax.sharding.Mesh,
+    checkpoints: TrainingCheckpoints,
+) -> TrainState:
+    """The newest checkpoint's state, on the devices of now.
+
+    Raises:
+        InputError: it is of another network or optimizer, or broken.
+    """
+    shapes = jax.eval_shape(training.init_state, abstract_variables(config.model))
+    placed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
+    )
+    return TrainState.from_checkpoint(
+        *checkpoints.restore(placed.test_variables, placed.training_variables)
+    )
+
+
+def note_config(config: ExperimentConfig, workdir: Path) -> None:
+    """Writes the config for whoever looks into the folder; says what changed since the start."""
+    content = json.loads(json.dumps(dataclasses.asdict(config), default=lambda f: f.__name__))
+    file = workdir / "config.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            if file.is_file() and json.loads(file.read_text()) != content:
+                print(f"{file}: this training began with another config; it is replaced")
+            write_whole(file, json.dumps(content, indent=1) + "\n")
+    except (OSError, ValueError) as error:
+        raise InputError(f"--workdir {workdir}: cannot be used ({error})") from error

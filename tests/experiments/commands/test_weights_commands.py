@@ -1,0 +1,114 @@
+"""convert and export, from the command line on."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from experiments import cli
+from experiments.commands import convert, export
+from experiments.configs import available_configs, load_config
+from pinet_jax.errors import InputError
+from pinet_jax.interop.weight_files import read_arrays
+from tests.weights_rule import state_dict
+
+MICRO_CONFIG = """
+from experiments.configs.base import ExperimentConfig
+from pinet_jax.methods.pinet import PINet
+from tests.tiny import MICRO
+
+def get_config():
+    return ExperimentConfig(model=PINet(backbone=MICRO))
+"""
+
+
+@pytest.fixture
+def micro(tmp_path):
+    """A config file of the user's own, and weights for it."""
+    from pinet_jax.interop.state_dict import to_state_dict
+    from pinet_jax.methods.base import init_variables
+
+    config = tmp_path / "mine.py"
+    config.write_text(MICRO_CONFIG)
+    method = load_config(str(config)).model
+    state = to_state_dict(init_variables(method, seed=4), method)
+    np.savez(tmp_path / "weights.npz", **state)
+    return config, tmp_path / "weights.npz", state
+
+
+@pytest.mark.parametrize(
+    "format, suffix", [("npz", ".npz"), ("safetensors", ".safetensors"), ("torch", ".pth")]
+)
+def test_weights_go_in_and_out_unchanged(micro, format, suffix, tmp_path):
+    if format == "torch":
+        pytest.importorskip("torch")
+    config, weights, state = micro
+    convert.main(str(weights), config=str(config), out=str(tmp_path / "checkpoint"))
+    out = tmp_path / f"out{suffix}"
+    export.main(checkpoint=str(tmp_path / "checkpoint"), format=format, out=str(out))
+    back = read_arrays(out)
+    assert back.keys() == state.keys()
+    for name, array in back.items():
+        np.testing.assert_array_equal(array, state[name], strict=True)
+
+
+def test_a_released_model_is_converted(tmp_path):
+    np.savez(tmp_path / "coco.npz", **state_dict("coco"))
+    convert.main(str(tmp_path / "coco.npz"), config="coco", out=str(tmp_path / "checkpoint"))
+    config = json.loads((tmp_path / "checkpoint" / "config" / "metadata").read_text())
+    assert config["refinement"]["blocks"] == 2
+    with pytest.raises(InputError, match=r"coco\.npz: does not fit the network; missing \[pr"):
+        convert.main(str(tmp_path / "coco.npz"), config="ochuman", out=str(tmp_path / "other"))
+
+
+def test_a_suffix_of_another_format_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"--out a\.npz: a torch file ends in"):
+        export.main(checkpoint="c", format="torch", out="a.npz")
+
+
+def test_configs_go_by_name_or_file(tmp_path):
+    assert {"coco", "crowdpose", "ochuman"} <= set(available_configs())
+    with pytest.raises(InputError, match=r"--config cocoo: use one of .*crowdpose"):
+        load_config("cocoo")
+    with pytest.raises(InputError, match=r"absent\.py: no such file"):
+        load_config(str(tmp_path / "absent.py"))
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(InputError, match=r"empty\.py: has no function get_config"):
+        load_config(str(tmp_path / "empty.py"))
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    def main():
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: SimpleNamespace(main=main))
+    monkeypatch.setattr(sys, "argv", ["pinet-jax", "prepare"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    assert "pip install 'pinet-jax[data]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        ([], 0, "usage: pinet-jax COMMAND"),
+        (["--help"], 0, "convert"),
+        (["convrt"], 2, "no command 'convrt'"),
+        (["convert", "a.npz"], 2, "--config"),
+        (
+            ["convert", "absent.npz", "--config", "coco", "--out", "x"],
+            1,
+            "absent.npz: no such file",
+        ),
+    ],
+)
+def test_the_exit_status_tells_wrong_calls_from_failures(arguments, status, message):
+    call = [sys.executable, "-m", "experiments.cli", *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

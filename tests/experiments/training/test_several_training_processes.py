@@ -1,0 +1,101 @@
+"""A training by two real processes over loopback is the training by one."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.training import data as training_data
+from experiments.training.loop import train
+from pinet_jax.checkpoint_folders import step_folders
+from pinet_jax.checkpoints import load_model
+from tests.conftest import ROOT
+from tests.experiments.testing.test_several_processes import finish, free_port
+from tests.experiments.training.training_process import config, float64_on_memory_records
+from tests.tiny import MODEL, experiment
+
+
+def start(workdir, number, port):
+    """One of two processes with two devices each."""
+    module = "tests.experiments.training.training_process"
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, (workdir, number, port))],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+            "JAX_PLATFORMS": "cpu",
+            # Only the first process would profit, and wait for the other.
+            "JAX_ENABLE_COMPILATION_CACHE": "false",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A training of two processes, of which one was told to stop; and what both said."""
+    workdir, port = tmp_path_factory.mktemp("two"), free_port()
+    processes = [start(workdir, number, port) for number in range(2)]
+    deadline = time.monotonic() + 600
+    while not (workdir / "checkpoints" / "3").exists():
+        if any(process.poll() is not None for process in processes) or time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+            pytest.fail("\n".join(process.communicate()[0] for process in processes))
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGTERM)
+    return workdir, [finish(process) for process in processes]
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_sigterm_to_one_stops_both_at_the_same_step(stopped):
+    workdir, (first, second) = stopped
+    last = lines(workdir)[-1]["step"]
+    assert f"stopped at step {last}, which is saved" in first
+    assert "stopped" not in second  # one of them speaks
+    assert step_folders(workdir / "checkpoints")[-1].name == str(last)
+    # Read where half of the devices are unknown.
+    trained = dataclasses.replace(MODEL, min_part_area=1)
+    assert load_model(workdir).method == trained
+
+
+def test_one_process_takes_over_and_all_is_as_if_it_had_been_alone(stopped, tmp_path):
+    workdir, _ = stopped
+    epochs, device = (lines(workdir)[-1]["step"] + 2) / 2, jax.devices()[:1]
+    with float64_on_memory_records():
+        state = jax.device_get(train(config(epochs), workdir, devices=device))
+        alone = jax.device_get(train(config(epochs), tmp_path, devices=device))
+    assert all(line["refinement"] > 0 for line in lines(tmp_path))
+    for ours, expected in zip(lines(workdir), lines(tmp_path), strict=True):
+        del ours["images_per_second"], expected["images_per_second"]
+        assert ours == pytest.approx(expected, rel=1e-9)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-9), state, alone)
+
+
+def test_each_process_renders_its_own_crowds(monkeypatch):
+    from data_pipelines.synthetic_crowds import crowds
+
+    monkeypatch.setattr(crowds, "crowd_batch", lambda key, ids, **_: {"image": ids})
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "make_array_from_process_local_data", lambda _, array: array)
+    rows = []
+    for process in range(2):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        batch, ids = next(training_data.SyntheticCrowds(experiment()).batches(5, None))
+        np.testing.assert_array_equal(batch["image"], ids)
+        rows.append(ids)
+    np.testing.assert_array_equal(np.concatenate(rows), [20, 21, 22, 23])
