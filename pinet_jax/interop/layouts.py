@@ -1,6 +1,7 @@
 """How one leaf of our variables stands in a PyTorch state dict.
 
-linen's kernels are [h, w, in, out] and [in, out], torch's are [out, in, h, w] and [out, in, 1].
+linen's kernels are [h, w, in, out] and [in, out], torch's are [out, in, h, w] and [out, in, 1]. Of
+transposed convolutions ours are [h, w, out, in], torch's [in, out, h, w].
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 _LEAF_NAMES = {
     "kernel": "weight",
+    "transposed_kernel": "weight",
     "scale": "weight",
     "mean": "running_mean",
     "var": "running_var",
@@ -41,7 +43,7 @@ def torch_entry(path: tuple[str, ...], shape: tuple[int, ...]) -> Entry:
     """
     *layers, leaf = path[1:]
     name = ".".join([*layers, _LEAF_NAMES.get(leaf, leaf)])
-    if leaf != "kernel":
+    if leaf not in ("kernel", "transposed_kernel"):
         return one_array(name, lambda array: array, lambda array: array)
     if len(shape) == 4:
         return one_array(

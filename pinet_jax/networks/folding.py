@@ -45,12 +45,15 @@ def _layer_before(norm: str) -> str:
 def _fold_layer(
     layer: dict[str, Any], norm: dict[str, Any], statistics: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Output channels are the last axis of convolutions, dense layers and graph convolutions."""
+    """Output channels are the last axis, but of transposed convolutions the last but one."""
     layer, norm, statistics = (
         {name: np.asarray(array, np.float64) for name, array in arrays.items()}
         for arrays in (layer, norm, statistics)
     )
     scale = norm["scale"] / np.sqrt(statistics["var"] + BATCH_NORM_EPSILON)
     bias = (layer.pop("bias", 0.0) - statistics["mean"]) * scale + norm["bias"]
-    folded = {name: array * scale for name, array in layer.items()}  # its kernel or weight
+    folded = {  # its kernel or weight
+        name: array * (scale[:, None] if name == "transposed_kernel" else scale)
+        for name, array in layer.items()
+    }
     return {name: array.astype(np.float32) for name, array in (folded | {"bias": bias}).items()}
