@@ -158,3 +158,29 @@ def warp_area(
     """Areas in image pixels -> areas in pixels of an output with side `size`, float64."""
     zoom = size / (augmentation.scale * min(height, width))
     return area.astype(np.float64) * zoom**2
+
+
+def warp_corners(
+    boxes: np.ndarray, augmentation: Augmentation, height: int, width: int, size: int
+) -> np.ndarray:
+    """The corners of boxes, taken to where `warp_image` takes their pixels.
+
+    Args:
+        boxes: [P, 4], x, y, width and height, image pixels.
+        augmentation: what to do.
+        height: of the image.
+        width: of the image.
+        size: side of the output, pixels.
+
+    Returns:
+        float64 [P, 4, 2], output pixels: top left, top right, bottom left, bottom right of the box
+        as it stood before the rotation, left and right as they are after mirroring.
+    """
+    x, y, across, down = boxes.astype(np.float64).T
+    corners = np.stack([x, y, x + across, y, x, y + down, x + across, y + down], axis=-1)
+    matrix = affine_matrix(augmentation, height, width, size)
+    warped = corners.reshape(-1, 4, 2) @ matrix[:, :2].T + matrix[:, 2]
+    if augmentation.mirrored:
+        warped = warped[:, [1, 0, 3, 2]]
+        warped[..., 0] = size - 1 - warped[..., 0]
+    return warped

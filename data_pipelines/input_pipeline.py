@@ -31,6 +31,7 @@ from data_pipelines.augmentation import (
     random_numbers,
     sample_augmentation,
     warp_area,
+    warp_corners,
     warp_image,
     warp_keypoints,
     warp_mask,
@@ -51,6 +52,7 @@ class Batch(TypedDict):
     image: np.ndarray  # uint8 [B, S, S, 3], RGB
     keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
+    corners: np.ndarray  # float32 [B, P, 4, 2] of boxes, input pixels; see `warp_corners`
     valid_mask: np.ndarray  # uint8 [B, R, R]
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
@@ -222,6 +224,7 @@ class _BatchMaker:
             image=np.zeros((rows, size, size, 3), np.uint8),
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
+            corners=np.zeros((rows, people, 4, 2), np.float32),
             valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
             mirrored=np.zeros(rows, bool),
             image_id=np.zeros(rows, np.int64),
@@ -254,6 +257,9 @@ class _BatchMaker:
         )
         batch["mirrored"][row] = augmentation.mirrored
         batch["area"][row, :people] = warp_area(record["area"], augmentation, height, width, size)
+        batch["corners"][row, :people] = warp_corners(
+            record["boxes"], augmentation, height, width, size
+        )
         batch["image_id"][row] = record["image_id"]
 
 

@@ -23,7 +23,6 @@ SMALL_AREA = 32.0**2  # frame pixels; smaller people have no part points on COCO
 
 _SIGMA = 2.0  # of the heatmaps
 _BACKGROUND_WEIGHT = 0.1
-_OFFSET_RADIUS = 2  # offsets are trained at c - 2 .. c + 1 around the part position c
 
 
 class Targets(NamedTuple):
@@ -49,21 +48,28 @@ class Targets(NamedTuple):
 
 
 def on_map(batch: Mapping[str, jax.Array], stride: int) -> jax.Array:
-    """A batch's keypoints in pixels of a map: [B, P, K, 3] (x, y, v).
+    """A batch's keypoints in pixels of a map: [B, P, K, 3] (x, y, v); see `points_on_map`."""
+    points, visible = batch["keypoints"][..., :2], batch["keypoints"][..., 2:]
+    return jnp.concatenate([points_on_map(points, batch, stride), visible], axis=-1)
 
-    Where the batch has "mirrored" frames, their keypoints go where the released codes have them:
+
+def points_on_map(points: jax.Array, batch: Mapping[str, jax.Array], stride: int) -> jax.Array:
+    """Points of a batch's frames in pixels of a map.
+
+    Where the batch has "mirrored" frames, their points go where the released codes have them:
     these mirror on the map, position i to R - 1 - i, which is (stride - 1) / stride map pixels left
-    of the mirrored keypoint.
+    of the mirrored point.
 
     Args:
+        points: [B, P, M, 2], x and y in frame pixels.
         batch: see `methods.base.Method.losses`.
         stride: frame pixels a map pixel.
     """
-    x, y, visible = (batch["keypoints"][..., i] for i in range(3))
+    x, y = points[..., 0], points[..., 1]
     if "mirrored" in batch:
         shift = jnp.where(batch["mirrored"], stride - 1, 0).astype(x.dtype)
         x = x - shift[:, None, None]
-    return jnp.stack([x / stride, y / stride, visible], axis=-1)
+    return jnp.stack([x / stride, y / stride], axis=-1)
 
 
 def render_targets(
@@ -73,6 +79,8 @@ def render_targets(
     partition: Partition,
     *,
     min_part_area: float = SMALL_AREA,
+    part_sigma: float = 2.0,
+    offset_radius: int = 2,
 ) -> Targets:
     """The targets of one image; `jax.vmap` over the arrays makes them of a batch.
 
@@ -85,6 +93,8 @@ def render_targets(
         partition: the parts, as `Skeleton.partition` gives them.
         min_part_area: people smaller than this have keypoints but no part points. CrowdPose has
             no such rule: 0.
+        part_sigma: of the part maps' Gaussians.
+        offset_radius: r; offsets are trained at c - r .. c + r - 1 around the part position c.
 
     References:
         Section 3.1 of the paper, and its released code.
@@ -92,9 +102,9 @@ def render_targets(
     size = valid_mask.shape[0]
     valid = valid_mask.astype(keypoints.dtype)[:, :, None]
     parts = part_points(keypoints, area, partition, min_part_area)
-    heatmap, heatmap_weight = _gaussian_maps(keypoints, size)
-    part_map, part_map_weight = _gaussian_maps(parts, size)
-    offset, offset_weight = _offset_maps(keypoints, area, parts, size)
+    heatmap, heatmap_weight = _gaussian_maps(keypoints, size, _SIGMA)
+    part_map, part_map_weight = _gaussian_maps(parts, size, part_sigma)
+    offset, offset_weight = _offset_maps(keypoints, area, parts, size, offset_radius)
     return Targets(
         heatmap=heatmap,
         heatmap_weight=heatmap_weight * valid,
@@ -122,11 +132,11 @@ def part_points(
     return jnp.where(exists[..., None], points, 0.0)
 
 
-def _gaussian_maps(points: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+def _gaussian_maps(points: jax.Array, size: int, sigma: float) -> tuple[jax.Array, jax.Array]:
     """Maps and weights [R, R, C] of points [P, C, 3]: the greatest of all people's Gaussians."""
     exists = (points[..., 2] > 0) & _inside(points, size)  # [P, C]
-    x = jnp.where(exists[:, None, :], _bump(points[..., 0], size), 0.0)  # [P, R, C]
-    y = _bump(points[..., 1], size)
+    x = jnp.where(exists[:, None, :], _bump(points[..., 0], size, sigma), 0.0)  # [P, R, C]
+    y = _bump(points[..., 1], size, sigma)
 
     # One person after the other: all people's maps at once would fill the memory.
     def paint(canvas: jax.Array, person: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
@@ -135,32 +145,32 @@ def _gaussian_maps(points: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
 
     blank = jnp.zeros((size, size, points.shape[1]), points.dtype)
     maps, _ = jax.lax.scan(paint, blank, (x, y))
-    # Inside a window a Gaussian is at least exp(-16): a positive map tells the windows.
+    # Inside a window a Gaussian is far from 0 (exp(-16) at sigma 2): a positive map tells windows.
     return maps, jnp.where(maps > 0, 1.0, _BACKGROUND_WEIGHT).astype(maps.dtype)
 
 
-def _bump(centres: jax.Array, size: int) -> jax.Array:
+def _bump(centres: jax.Array, size: int, sigma: float) -> jax.Array:
     """Gaussians along one axis, zero outside their windows: [P, C] -> [P, R, C]."""
     positions = jnp.arange(size, dtype=centres.dtype)[None, :, None]
     centres = centres[:, None, :]
-    start = jnp.floor(centres - 3 * _SIGMA - 1)
-    stop = jnp.ceil(centres + 3 * _SIGMA + 2)
-    value = jnp.exp(-((positions - centres) ** 2) / (2 * _SIGMA**2))
+    start = jnp.floor(centres - 3 * sigma - 1)
+    stop = jnp.ceil(centres + 3 * sigma + 2)
+    value = jnp.exp(-((positions - centres) ** 2) / (2 * sigma**2))
     return jnp.where((positions >= start) & (positions < stop), value, 0.0)
 
 
 def _offset_maps(
-    keypoints: jax.Array, area: jax.Array, parts: jax.Array, size: int
+    keypoints: jax.Array, area: jax.Array, parts: jax.Array, size: int, radius: int
 ) -> tuple[jax.Array, jax.Array]:
     """Offsets [R, R, S, K, 2] and their weights [R, R, S, K]."""
     centres = parts[..., :2].astype(jnp.int32)  # [P, S, 2], cut toward zero as in the reference
     has_part = (parts[..., 2] > 0) & _inside(centres, size)
     trained = (keypoints[..., 2] > 0) & _inside(keypoints, size)  # [P, K]
-    steps = jnp.arange(-_OFFSET_RADIUS, _OFFSET_RADIUS)
+    steps = jnp.arange(-radius, radius)
     rows, columns = jnp.meshgrid(steps, steps, indexing="ij")
     positions = centres[:, :, None, None, :] + jnp.stack([columns, rows], -1)[None, None]
     # [P, S, W, W, 2]
-    wins = _wins(positions, centres, has_part, trained, area)  # [P, S, W, W, K]
+    wins = _wins(positions, centres, has_part, trained, area, radius)  # [P, S, W, W, K]
 
     offset = positions[..., None, :].astype(keypoints.dtype) - keypoints[:, None, None, None, :, :2]
     weight = jnp.where(area > 0, jax.lax.rsqrt(area), 0.0)[:, None, None, None, None]
@@ -182,6 +192,7 @@ def _wins(
     has_part: jax.Array,
     trained: jax.Array,
     area: jax.Array,
+    radius: int,
 ) -> jax.Array:
     """Which entries [P, S, W, W, K] of the people's windows are theirs.
 
@@ -192,7 +203,7 @@ def _wins(
     earlier = jnp.tri(len(area), k=-1, dtype=bool)
     beaten_by = smaller | ((area[None, :] == area[:, None]) & earlier)
     step = positions[:, None] - centres[None, :, :, None, None, :]  # [P, P, S, W, W, 2]
-    covered = ((step >= -_OFFSET_RADIUS) & (step < _OFFSET_RADIUS)).all(axis=-1)
+    covered = ((step >= -radius) & (step < radius)).all(axis=-1)
     rivals = covered & (beaten_by[:, :, None] & has_part[None])[..., None, None]
     # Counts of people: exact in any precision.
     beaten = jnp.einsum("pqsyx,qk->psyxk", rivals.astype(jnp.float32), trained.astype(jnp.float32))

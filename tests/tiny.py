@@ -64,5 +64,6 @@ def batch(count: int, seed: int = 0) -> dict[str, np.ndarray]:
         "image": rng.integers(0, 256, (count, 64, 64, 3), np.uint8),
         "keypoints": keypoints.astype(np.float32),
         "area": rng.uniform(1100, 2000, (count, 2)).astype(np.float32),
+        "corners": rng.uniform(0, 63, (count, 2, 4, 2)).astype(np.float32),
         "valid_mask": np.ones((count, 16, 16), np.uint8),
     }

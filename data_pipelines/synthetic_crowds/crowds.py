@@ -136,7 +136,8 @@ def crowd_batch(
 
     Returns:
         image: uint8 [B, S, S, 3]; keypoints: float32 [B, P, K, 3] in input pixels; area:
-        float32 [B, P], of the boxes in input pixels; valid_mask: uint8 [B, S/4, S/4].
+        float32 [B, P], of the boxes in input pixels; corners: float32 [B, P, 4, 2], the boxes' top
+        left, top right, bottom left and bottom right; valid_mask: uint8 [B, S/4, S/4].
     """
 
     return training_batch(crowds(key, indices, config, skeleton), max_people=max_people)
@@ -147,10 +148,13 @@ def training_batch(made: Crowd, *, max_people: int) -> dict[str, jax.Array]:
     batch, people = made.people.shape
     side = made.image.shape[1] // STRIDE
     rows = ((0, 0), (0, max_people - people))
+    sides = jnp.asarray([[0, 0], [1, 0], [0, 1], [1, 1]], jnp.float32)[None, None]
+    corners = made.boxes[:, :, None, :2] + made.boxes[:, :, None, 2:] * sides  # [B, P, 4, 2]
     return {
         "image": made.image,
         "keypoints": jnp.pad(made.keypoints, (*rows, (0, 0), (0, 0))),
         "area": jnp.pad(made.boxes[..., 2] * made.boxes[..., 3], rows),
+        "corners": jnp.pad(corners, (*rows, (0, 0), (0, 0))),
         "valid_mask": jnp.ones((batch, side, side), jnp.uint8),
     }
 

@@ -156,6 +156,7 @@ def _batch(count: int, size: int) -> dict[str, np.ndarray]:
         "image": rng.integers(0, 256, (count, size, size, 3), np.uint8),
         "keypoints": keypoints,
         "area": rng.uniform(2000, 9000, (count, _PEOPLE)).astype(np.float32),
+        "corners": rng.uniform(0, size, (count, _PEOPLE, 4, 2)).astype(np.float32),
         "valid_mask": np.ones((count, size // STRIDE, size // STRIDE), np.uint8),
     }
 

@@ -7,11 +7,13 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
+from experiments.configs import cid, paper_rows, spm
 from experiments.configs.base import ExperimentConfig
-from experiments.configs.paper_rows import ROWS
 from pinet_jax.errors import UsageError
 
-_NO_EXPERIMENTS = ("base", "field_types", "paper_rows")
+ROWS = paper_rows.ROWS | cid.ROWS | spm.ROWS
+
+_NO_EXPERIMENTS = ("base", "cid", "field_types", "paper_rows", "spm")
 
 
 def load_config(name: str) -> ExperimentConfig:

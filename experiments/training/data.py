@@ -172,9 +172,11 @@ def mirrored(batch: Batch, skeleton: Skeleton) -> Batch:
     x, rest = keypoints[..., :1], keypoints[..., 1:]
     last = batch["image"].shape[2] - 1  # the last pixel's centre
     x = jnp.where(keypoints[..., 2:] > 0, last - x, x)
+    corners = batch["corners"][:, :, np.array([1, 0, 3, 2])]  # [B, P, 4, 2]
     return dict(batch) | {
         "image": batch["image"][:, :, ::-1],
         "keypoints": jnp.concatenate([x, rest], axis=-1),
+        "corners": jnp.concatenate([last - corners[..., :1], corners[..., 1:]], axis=-1),
         "valid_mask": batch["valid_mask"][:, :, ::-1],
     }
 

@@ -89,6 +89,10 @@ class PINet(BottomUp):
     refinement: RefinementConfig | None = RefinementConfig()  # None: pose generation alone
     # Frame pixels; smaller people have no part points. CrowdPose has no such rule: 0.
     min_part_area: float = SMALL_AREA
+    # Map pixels. The released configs have 2 for both, the released code's defaults are 4; which
+    # the paper's row of SPM was trained with is not known.
+    part_sigma: float = 2.0  # of the part maps' Gaussians
+    offset_radius: int = 2  # offsets are trained in windows of twice this side
     loss: LossConfig = LossConfig()
 
     @property
@@ -103,7 +107,11 @@ class PINet(BottomUp):
     def targets(self, batch: Batch) -> Targets:
         """What the maps should be, [B, ...]."""
         render = functools.partial(
-            render_targets, partition=self.parts, min_part_area=self.min_part_area
+            render_targets,
+            partition=self.parts,
+            min_part_area=self.min_part_area,
+            part_sigma=self.part_sigma,
+            offset_radius=self.offset_radius,
         )
         return jax.vmap(render)(on_map(batch, STRIDE), batch["area"], batch["valid_mask"])
 

@@ -11,6 +11,7 @@ from data_pipelines.augmentation import (
     random_numbers,
     sample_augmentation,
     warp_area,
+    warp_corners,
     warp_image,
     warp_keypoints,
     warp_mask,
@@ -46,6 +47,29 @@ def test_equals_reference(case):
     np.testing.assert_allclose(keypoints, figures["out_keypoints"], rtol=0, atol=1e-12)
     np.testing.assert_allclose(area, figures["out_area"], rtol=1e-14)
 
+
+@pytest.mark.parametrize("case", range(4))
+def test_corners_of_boxes_equal_reference(case):
+    figures = {
+        key.removeprefix(f"case{case}_"): value
+        for key, value in golden("baselines/cid/dataset_coco.npz").items()
+        if key.startswith(f"case{case}_")
+    }
+    augmentation = Augmentation(
+        float(figures["aug_scale"]),
+        float(figures["rotation_deg"]),
+        tuple(figures["translate_px"].tolist()),
+        bool(figures["flip"]),
+    )
+    height, width = SIZES[str(figures["file"])]
+    top_left, bottom_right = (figures["bbox_corners_in"][:, i] for i in (0, 3))
+    boxes = np.concatenate([top_left, bottom_right - top_left], axis=-1)
+    corners = warp_corners(boxes, augmentation, height, width, 64)
+    np.testing.assert_allclose(corners, figures["bbox_corners"], rtol=0, atol=1e-11)
+
+
+# Height and width of the images that the figures of boxes are of.
+SIZES = {"000000129648.jpg": (427, 640), "000000227000.jpg": (640, 480)}
 
 TRANSFORMS = {
     "none": Augmentation(),

@@ -179,6 +179,12 @@ def test_rows_hold_what_the_augmentation_makes():
                 augmentation.warp_area(record["area"], drawn, height, width, 64),
                 rtol=1e-6,
             )
+            np.testing.assert_allclose(
+                batch["corners"][row, :people],
+                augmentation.warp_corners(record["boxes"], drawn, height, width, 64),
+                rtol=1e-5,
+                atol=1e-4,
+            )
             assert not batch["keypoints"][row, people:].any()
             assert not batch["area"][row, people:].any()
 

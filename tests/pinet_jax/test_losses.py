@@ -50,6 +50,38 @@ def test_the_batch_minimum_is_the_poorest_images():
     assert count.tolist() == [[3], [3]]
 
 
+@pytest.mark.parametrize("case", range(2))
+def test_losses_of_one_part_are_the_references(case):
+    """SPM's: keypoint and centre maps are one average; without a person there is no offset loss."""
+    figures = {
+        key.removeprefix(f"case{case}_"): np.moveaxis(value, 1, -1) if value.ndim == 4 else value
+        for key, value in golden("baselines/spm/losses_coco.npz").items()
+        if key.startswith(f"case{case}_")
+    }
+    target, weight = (np.split(figures[f"heat_{x}"], [17], axis=-1) for x in ("gt", "weight"))
+
+    def twice(offsets):  # the figures' weights are of numbers, ours of pairs
+        return jnp.stack([offsets, offsets], axis=-1)
+
+    offset, offset_weight = figures["offset_gt"], figures["offset_weight"]
+    targets = Targets(target[0], weight[0], target[1], weight[1], offset, offset_weight, offset)
+
+    def both(heat, offset):
+        maps = Maps(heat[..., :17], heat[..., 17:], offset)
+        point = losses.point_loss(maps, targets)
+        distance = losses.offset_loss(twice(offset), twice(targets.offset), offset_weight)
+        return point + 0.03 * distance, (point, 0.03 * distance)
+
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        program = jax.value_and_grad(both, argnums=(0, 1), has_aux=True)
+        answer = program(jnp.asarray(figures["heat"]), jnp.asarray(figures["offset"]))
+        (_, values), gradients = jax.device_get(answer)
+    np.testing.assert_allclose(values, figures["losses"], rtol=1e-6)
+    for actual, key in zip(gradients, ("grad_heat", "grad_offset"), strict=True):
+        limit = 1e-5 * np.abs(figures[key]).max()
+        np.testing.assert_allclose(actual, figures[key], rtol=0, atol=limit)
+
+
 def test_point_loss_by_hand():
     ones = jnp.ones((1, 2, 2, 1))
     maps = Maps(heatmap=3 * ones, part_map=ones, offset=ones)

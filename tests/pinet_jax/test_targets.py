@@ -20,20 +20,25 @@ SETS = {
 }
 
 
-@functools.partial(jax.jit, static_argnames=("partition", "min_part_area"))
-def _render(keypoints, area, valid_mask, partition, min_part_area) -> Targets:
-    render = functools.partial(render_targets, partition=partition, min_part_area=min_part_area)
+@functools.partial(jax.jit, static_argnums=(3,), static_argnames=("part_sigma", "offset_radius"))
+def _render(keypoints, area, valid_mask, partition, min_part_area, **options) -> Targets:
+    render = functools.partial(
+        render_targets, partition=partition, min_part_area=min_part_area, **options
+    )
     return jax.vmap(render)(keypoints, area, valid_mask)
 
 
-def _one(keypoints, area, size, partition, min_part_area=0.0, people=6, valid_mask=None):
+def _one(keypoints, area, size, partition, min_part_area=0.0, valid_mask=None, **options):
     """Targets of one image as numpy arrays, its people padded."""
+    people = 6
     padding = people - len(area)
     keypoints = np.pad(np.float32(keypoints), ((0, padding), (0, 0), (0, 0)))
     area = np.pad(np.float32(area), (0, padding))
     mask = np.ones((size, size), np.uint8) if valid_mask is None else valid_mask
     batch = (jnp.asarray(a[None]) for a in (keypoints, area, mask))
-    return jax.tree.map(lambda a: np.asarray(a[0]), _render(*batch, partition, min_part_area))
+    return jax.tree.map(
+        lambda a: np.asarray(a[0]), _render(*batch, partition, min_part_area, **options)
+    )
 
 
 @pytest.mark.parametrize("case", range(4))
@@ -57,6 +62,42 @@ def test_equals_reference(name, case):
     people = len(figures["area"])
     np.testing.assert_allclose(ours.part_points[:people], figures["part_points"], rtol=0, atol=1e-5)
     assert not ours.part_points[people:].any()
+
+
+@pytest.mark.parametrize("case", range(5))
+@pytest.mark.parametrize("name", ["targets_coco", "targets_coco_radius4_sigma4"])
+def test_one_part_of_all_keypoints_equals_reference(name, case):
+    """SPM, with the sizes of the released configs and with those of the released code."""
+
+    def figure(key):
+        key = f"case{case}_{key}"
+        return figures[key] if key in figures else golden("baselines/spm/targets_coco.npz")[key]
+
+    figures = golden(f"baselines/spm/{name}.npz")
+    ours = _one(
+        figure("joints"),
+        figure("area"),
+        64,
+        COCO_17.partition("center"),
+        SMALL_AREA,
+        valid_mask=figure("valid_mask"),
+        part_sigma=float(figures["center_sigma"]),
+        offset_radius=int(figures["offset_radius"]),
+    )
+    for field, key in {
+        "heatmap": "heatmap",
+        "heatmap_weight": "heatmap_weight",
+        "part_map": "center_heatmap",
+        "part_map_weight": "center_weight",
+        "offset": "offset_smallest_wins",
+        "offset_weight": "offset_weight_smallest_wins",
+    }.items():
+        expected = np.moveaxis(figure(key), 0, -1)
+        if field == "offset_weight":  # the reference has one for x and one for y
+            np.testing.assert_array_equal(expected[..., ::2], expected[..., 1::2])
+            expected = expected[..., ::2]
+        actual = getattr(ours, field).reshape(expected.shape)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5, err_msg=key)
 
 
 def _slow_maps(points, size):

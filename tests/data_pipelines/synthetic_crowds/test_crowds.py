@@ -264,6 +264,14 @@ def test_training_batches_are_in_input_pixels(random_crowds):
     np.testing.assert_allclose(
         batch["area"][:, :5], random_crowds.boxes[..., 2] * random_crowds.boxes[..., 3]
     )
+    top_left, top_right, bottom_left, bottom_right = (
+        batch["corners"][:, :5, corner] for corner in range(4)
+    )
+    np.testing.assert_array_equal(top_left, random_crowds.boxes[..., :2])
+    sides = random_crowds.boxes[..., 2:]
+    np.testing.assert_allclose(bottom_right - top_left, sides, atol=1e-4)
+    np.testing.assert_allclose(top_right - top_left, sides * [1, 0], atol=1e-4)
+    np.testing.assert_allclose(bottom_left - top_left, sides * [0, 1], atol=1e-4)
     np.testing.assert_array_equal(batch["valid_mask"], np.ones((48, 32, 32)))
 
 

@@ -45,6 +45,7 @@ def test_a_mirrored_batch_has_its_keypoints_where_the_pixels_went():
     made["image"][0, 4, 63] = 100  # the last column: a nose
     made["keypoints"][0, 0, NOSE] = 63, 4, 1
     made["valid_mask"][0, 3, 1] = 0
+    made["corners"][0, 0] = [[8, 20], [18, 20], [8, 50], [18, 50]]
 
     seen = jax.device_get(mirrored(made, COCO_17))
     keypoints = seen["keypoints"][0, 0]
@@ -55,6 +56,9 @@ def test_a_mirrored_batch_has_its_keypoints_where_the_pixels_went():
     assert (keypoints[:, 2] > 0).sum() == 2 and not seen["keypoints"][1].any()
     assert seen["valid_mask"][0, 3].argmin() == 14
     np.testing.assert_array_equal(seen["area"], made["area"])
+    left_top, right_top, left_bottom, right_bottom = seen["corners"][0, 0].tolist()
+    assert (left_top, right_bottom) == ([45, 20], [55, 50])
+    assert (right_top, left_bottom) == ([55, 20], [45, 50])
 
 
 def test_mirroring_twice_changes_nothing():

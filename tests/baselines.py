@@ -1,0 +1,119 @@
+"""What tests of other systems' golden figures share: weights made from names, and training."""
+
+import json
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from pinet_jax.networks.initializers import abstract_variables
+from pinet_jax.networks.inputs import IMAGENET_MEAN, IMAGENET_STD
+from pinet_jax.networks.layers import BatchNormConfig, Compute
+from pinet_jax.runtime import compiler_options
+from tests.conftest import golden_path
+
+
+def state_dict(file, gains=(), biases=()):
+    """The arrays by the rule of the README beside the file.
+
+    Args:
+        file: names and shapes, in the golden folder.
+        gains: pairs of a name and a factor.
+        biases: pairs of a name and a number, which takes the place of the drawn ones.
+    """
+    content = json.loads(golden_path(file).read_text())
+    shapes = {name: tuple(shape) for name, shape in content.items()}
+    gains, biases, state = dict(gains), dict(biases), {}
+    for name, shape in shapes.items():
+        drawn = _draw(name, shape, shapes, np.random.default_rng(zlib.crc32(name.encode())))
+        array = np.full(shape, biases[name]) if name in biases else drawn * gains.get(name, 1)
+        state[name] = array.astype(np.int64 if name.endswith("num_batches_tracked") else np.float32)
+    return state
+
+
+def _draw(name, shape, shapes, rng):
+    layer, leaf = name.rsplit(".", 1)
+    if leaf == "num_batches_tracked":
+        return np.zeros(shape)
+    if leaf == "running_var":
+        return rng.uniform(0.8, 1.2, shape)
+    if leaf in ("running_mean", "bias"):
+        return rng.normal(size=shape) * 0.05
+    if f"{layer}.running_mean" in shapes:
+        return rng.uniform(0.4, 0.6, shape)
+    return rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))
+
+
+def variables(method, state):
+    def fill(path, leaf):
+        entry = method.state_dict_entry(tuple(key.key for key in path), leaf.shape)
+        array = np.asarray(entry.from_torch([state[name] for name in entry.names]))
+        assert array.shape == leaf.shape
+        return array
+
+    return jax.tree_util.tree_map_with_path(fill, abstract_variables(method.network()))
+
+
+def normalized(pixels, dtype):
+    """uint8 RGB as the reference fed it: divided on the host, in float32."""
+    mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
+    return ((pixels.astype(np.float32) / np.float32(255) - mean) / std).astype(dtype)
+
+
+def padded(arrays, rows, dtype):
+    """Arrays of one image each, [P, ...], stacked to [B, rows, ...]."""
+    stacked = np.zeros((len(arrays), rows, *arrays[0].shape[1:]), dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[: len(array)] = array
+    return stacked
+
+
+def loss_program(method, losses, *, train):
+    """A compiled function of params and batch statistics, float64: the sum of `losses(net)`.
+
+    Returns:
+        Sum and (losses, new batch statistics), and the sum's gradient.
+    """
+    statistics = BatchNormConfig(unbiased_running_variance=True)
+    compute = Compute(dtype=np.float64, train=train, batch_norm=statistics)
+    bound = nn.apply(losses, method.network(compute), mutable=["batch_stats"])
+
+    def total(params, batch_stats):
+        found, new = bound({"params": params, "batch_stats": batch_stats})
+        return sum(found.values()), (found, new["batch_stats"])
+
+    program = jax.value_and_grad(total, has_aux=True)
+    return jax.jit(program, compiler_options=compiler_options("cpu"))
+
+
+def double(variables):
+    return jax.tree.map(lambda x: jnp.asarray(x, np.float64), variables)
+
+
+def adam_steps(program, variables):
+    """Three of them at 1e-3: yields the losses, the gradients and the variables after each."""
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    optimizer = optax.adam(1e-3)
+    state = optimizer.init(params)
+    for _ in range(3):
+        (_, (losses, batch_stats)), gradients = program(params, batch_stats)
+        updates, state = optimizer.update(gradients, state)
+        params = optax.apply_updates(params, updates)
+        yield losses, gradients, {"params": params, "batch_stats": batch_stats}
+
+
+def assert_same_arrays(method, tree, figures, prefix, tolerance=1e-5):
+    """The figures that begin so, up to a part of their largest entry."""
+    ours = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
+        entry = method.state_dict_entry(tuple(key.key for key in path), leaf.shape)
+        ours |= dict(zip(entry.names, entry.to_torch(leaf), strict=True))
+    errors = {
+        key: np.abs(ours[key.removeprefix(prefix)] - figure).max() / np.abs(figure).max()
+        for key, figure in figures.items()
+        if key.startswith(prefix)
+    }
+    assert errors and max(errors.values()) < tolerance, errors
