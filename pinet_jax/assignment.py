@@ -132,6 +132,7 @@ def _uncovered(star: jax.Array, unused: jax.Array) -> _Matching:
         star, jnp.full_like(star, -1), unused, covered, _ZERO, _ZERO, _FALSE, (star >= 0).all()
     )
 
+
 def _normal(steps: jax.Array, quanta: jax.Array) -> Cost:
     """Brings quanta within twice the range back into it."""
     carry = (quanta >= _CARRY).astype(jnp.int32) - (quanta < 0).astype(jnp.int32)

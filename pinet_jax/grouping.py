@@ -1,13 +1,14 @@
 """Associative-embedding grouping: keypoints with alike tags become people.
 
-Newell et al., Associative embedding, NeurIPS 2017, as Cheng et al., HigherHRNet, CVPR 2020, published
-it. Everything is one image's, has a static shape, and is meant for `jax.vmap`; the keypoints are gone
-through one after the other, each with an assignment (`assignment.py`).
+Everything is one image's, has a static shape, and is meant for `jax.vmap`. The keypoints are gone
+through one after the other, each with an assignment (`assignment.py`). Maps are channels first.
 
-Maps are channels first here: the searches go through one keypoint's map at a time.
+Legend for shapes: K keypoints, M candidates of each, T tags of a candidate, G = K * M groups, maps
+of H x W positions.
 
-Legend for shapes: K keypoints, M candidates of each, T tags of a candidate (with the flip test two),
-G = K * M groups, N poses, maps of H x W positions.
+References:
+    Newell et al., Associative embedding, NeurIPS 2017, and the released code of HigherHRNet, Cheng
+    et al., CVPR 2020.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def group_candidates(
         config: the thresholds.
 
     References:
-        HigherHRNet's released code, which groups by a dictionary whose keys are tags.
+        The released code, which keeps groups in a dictionary whose keys are first tags.
     """
     order = np.asarray(order)
     k, m, t = candidates.tags.shape
@@ -204,78 +205,11 @@ def _slots_of_openers(
     """The group [M] that each candidate would open, and whether it is a new one."""
     index = jnp.arange(names.size)
     known = groups.opened_by[names]
-    first = jnp.where((names[:, None] == names[None, :]) & opens[None, :], index[None, :], names.size)
+    first = jnp.where(
+        (names[:, None] == names[None, :]) & opens[None, :], index[None, :], names.size
+    )
     first = first.min(axis=1)
     is_new = opens & (known < 0) & (first == index)
     # A new group's number is that of the new ones up to its first candidate.
     ahead = (is_new[None, :] & (index[None, :] < first[:, None])).sum(axis=1, dtype=jnp.int32)
     return jnp.where(known < 0, groups.count + ahead, known), is_new
-
-
-def adjust(heatmap: jax.Array, yx: jax.Array) -> jax.Array:
-    """Keypoints within their pixels: the middle, and a quarter towards the higher neighbour.
-
-    Args:
-        heatmap: [K, H, W].
-        yx: int32 [..., K, 2].
-
-    Returns:
-        [..., K, 2], x and y.
-    """
-    k, h, w = heatmap.shape
-    y, x = yx[..., 0], yx[..., 1]
-    channel = np.broadcast_to(np.arange(k), y.shape)
-    right = heatmap[channel, y, jnp.minimum(x + 1, w - 1)]
-    left = heatmap[channel, y, jnp.maximum(x - 1, 0)]
-    below = heatmap[channel, jnp.minimum(y + 1, h - 1), x]
-    above = heatmap[channel, jnp.maximum(y - 1, 0), x]
-    step = jnp.stack([right > left, below > above], axis=-1)
-    quarter = jnp.where(step, 0.75, 0.25).astype(heatmap.dtype)
-    return jnp.stack([x, y], axis=-1).astype(heatmap.dtype) + quarter
-
-
-def fill_missing(
-    heatmap: jax.Array, tag_maps: jax.Array, groups: Groups
-) -> tuple[jax.Array, jax.Array]:
-    """Looks for the keypoints that people lack: high on the heatmap, and with the person's tags.
-
-    Args:
-        heatmap: [K, H, W].
-        tag_maps: [K, T, H, W].
-        groups: N of them.
-
-    Returns:
-        yx [N, K, 2] and scores [N, K], the old ones where there are any; a score stays 0 where the
-        best position's is not positive.
-    """
-    (n, k), (h, w) = groups.scores.shape, heatmap.shape[1:]
-    found = groups.scores > 0
-    mean = _mean_tags(tag_maps, groups.yx, found)  # [N, T]
-    wanted = ((groups.scores == 0) & groups.mask[:, None]).reshape(-1)
-    # Wanted ones first: what all have is not looked for, and no shape depends on how many lack it.
-    pairs = jnp.argsort(~wanted, stable=True)
-
-    def search(i: jax.Array, best: jax.Array) -> jax.Array:
-        person, keypoint = pairs[i] // k, pairs[i] % k
-        difference = tag_maps[keypoint] - mean[person][:, None, None]
-        distance = jnp.sqrt((difference**2).sum(axis=0))
-        return best.at[pairs[i]].set(_argmax(heatmap[keypoint] - jnp.round(distance)))
-
-    best = jax.lax.fori_loop(0, wanted.sum(), search, jnp.zeros(n * k, jnp.int32)).reshape(n, k)
-    there = heatmap.reshape(k, -1)[np.arange(k)[None, :], best]
-    take = wanted.reshape(n, k) & (there > 0)
-    yx = jnp.stack([best // w, best % w], axis=-1)
-    return jnp.where(take[..., None], yx, groups.yx), jnp.where(take, there, groups.scores)
-
-
-def _mean_tags(tag_maps: jax.Array, yx: jax.Array, found: jax.Array) -> jax.Array:
-    """[N, T] of the keypoints that were found."""
-    channel = np.broadcast_to(np.arange(yx.shape[1]), yx.shape[:-1])
-    tags = tag_maps[channel, :, yx[..., 0], yx[..., 1]]  # [N, K, T]
-    total = jnp.where(found[..., None], tags, 0).sum(axis=1)
-    return total / jnp.maximum(found.sum(axis=1, keepdims=True), 1).astype(tags.dtype)
-
-
-def _argmax(x: jax.Array) -> jax.Array:
-    """The first place of the highest value of [H, W], int32, in reading order."""
-    return jnp.argmax(x.reshape(-1)).astype(jnp.int32)

@@ -24,7 +24,7 @@ class Munkres:
         self.size = n = max(cost.shape)
         padded = np.zeros((n, n))
         padded[: cost.shape[0], : cost.shape[1]] = cost
-        self.cost = padded.tolist()
+        self.cost = list(padded)  # NumPy's rows, as the released code hands them over
         self.star = [[False] * n for _ in range(n)]
         self.prime = [[False] * n for _ in range(n)]
         self.row_covered = [False] * n
@@ -210,3 +210,23 @@ def _inside_pixel(heatmap: np.ndarray, y: int, x: int) -> tuple[float, float]:
     right = heatmap[y, min(x + 1, width - 1)] > heatmap[y, max(x - 1, 0)]
     down = heatmap[min(y + 1, height - 1), x] > heatmap[max(y - 1, 0), x]
     return x + 0.5 + (0.25 if right else -0.25), y + 0.5 + (0.25 if down else -0.25)
+
+
+def crowd(
+    rng: np.random.Generator, *, people: int = 30, spread: float = 10.0, strays: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Candidates of a made-up crowd, as `group` takes them: 17 keypoints, two tags each.
+
+    Args:
+        rng: of all that is random.
+        people: who have all keypoints each; M with the strays.
+        spread: their tags are uniform in +-this, and each keypoint's 0.2 off: below 15 they mix.
+        strays: of each keypoint that many candidates have any tag.
+    """
+    own = np.concatenate([rng.uniform(-spread, spread, people - strays), np.zeros(strays)])
+    noise = np.where(np.arange(people) < people - strays, 0.2, spread)
+    tags = own[None, :, None] + noise[None, :, None] * rng.normal(size=(17, people, 2))
+    values = np.sort(rng.uniform(0.12, 1, (17, people)), axis=1)[:, ::-1]
+    order = rng.permuted(np.tile(np.arange(people), (17, 1)), axis=1)[..., None]
+    xy = rng.integers(0, 512, (17, people, 2))
+    return values.astype(np.float32), xy, np.take_along_axis(tags, order, axis=1).astype(np.float32)
