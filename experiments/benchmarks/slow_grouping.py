@@ -1,7 +1,7 @@
 """Associative-embedding grouping as it was published: on the host, group by group, in Python.
 
-The yardstick of `pinet_jax/grouping.py`: its tests compare with it, the benchmark times it. Readable
-and slow; nothing else may import it.
+The yardstick of `pinet_jax/grouping.py`: its tests compare with it, the benchmark times it.
+Readable and slow; nothing else may import it.
 
 Legend for shapes: K keypoints, M candidates of each, G groups, T tags of a candidate, maps of
 H x W positions.
@@ -9,6 +9,7 @@ H x W positions.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 MAX_PEOPLE = 30
@@ -210,6 +211,34 @@ def _inside_pixel(heatmap: np.ndarray, y: int, x: int) -> tuple[float, float]:
     right = heatmap[y, min(x + 1, width - 1)] > heatmap[y, max(x - 1, 0)]
     down = heatmap[min(y + 1, height - 1), x] > heatmap[max(y - 1, 0), x]
     return x + 0.5 + (0.25 if right else -0.25), y + 0.5 + (0.25 if down else -0.25)
+
+
+def find_people(
+    heatmap: np.ndarray, tag_maps: np.ndarray, order: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """All people of one image's maps, as groups [G, K, 3 + T], and their scores [G].
+
+    Args:
+        heatmap: [K, H, W].
+        tag_maps: [K, T, H, W].
+        order: in which the keypoints are taken.
+    """
+    tag_maps = np.moveaxis(tag_maps, 1, -1)
+    groups = adjust(group(*_candidates(heatmap, tag_maps), order), heatmap)
+    return refine(groups, heatmap, tag_maps), groups[..., 2].mean(axis=1)
+
+
+def _candidates(
+    heatmap: np.ndarray, tag_maps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values, x and y, and tags of the highest peaks."""
+    width = heatmap.shape[2]
+    highest = np.stack([cv2.dilate(one, np.ones((5, 5), np.uint8)) for one in heatmap])
+    peaks = np.where(heatmap == highest, heatmap, 0).reshape(len(heatmap), -1)
+    index = np.argsort(-peaks, axis=1, kind="stable")[:, :MAX_PEOPLE]
+    y, x = index // width, index % width
+    channel = np.arange(len(heatmap))[:, None]
+    return peaks[channel, index], np.stack([x, y], axis=-1), tag_maps[channel, y, x]
 
 
 def crowd(

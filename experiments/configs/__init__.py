@@ -7,13 +7,13 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
-from experiments.configs import cid, paper_rows, spm
+from experiments.configs import cid, higher_hrnet, paper_rows, spm
 from experiments.configs.base import ExperimentConfig
 from pinet_jax.errors import UsageError
 
-ROWS = paper_rows.ROWS | cid.ROWS | spm.ROWS
+ROWS = paper_rows.ROWS | cid.ROWS | higher_hrnet.ROWS | spm.ROWS
 
-_NO_EXPERIMENTS = ("base", "cid", "field_types", "paper_rows", "spm")
+_NO_EXPERIMENTS = ("base", "cid", "field_types", "higher_hrnet", "paper_rows", "spm")
 
 
 def load_config(name: str) -> ExperimentConfig:

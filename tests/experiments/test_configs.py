@@ -6,13 +6,12 @@ from experiments.commands.flags import given, in_flags, local_paths
 from experiments.configs import available_configs, load_config
 from experiments.configs.paper_rows import ABLATIONS, ROWS
 from pinet_jax.errors import UsageError
-from pinet_jax.methods.pinet import PINetInference
 
 
 @pytest.mark.parametrize("name", available_configs())
 def test_every_name_makes_an_experiment(name):
     config = load_config(name)
-    assert isinstance(config.inference, PINetInference)
+    assert type(config.inference) is type(config.model).inference_type
     if config.paper is not None:
         assert config.paper.where
         assert all(0.3 < figure < 1 for figure in config.paper.figures.values())

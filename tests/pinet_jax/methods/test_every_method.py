@@ -1,5 +1,6 @@
 """What training, testing and files ask of every method, on its smallest network."""
 
+import dataclasses
 import functools
 import json
 
@@ -13,18 +14,24 @@ from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
 from pinet_jax.methods import METHODS, config_from_json, config_to_json
 from pinet_jax.methods.base import init_variables
 from pinet_jax.methods.cid import CID, CIDInference
+from pinet_jax.methods.higher_hrnet import HigherHRNet, HigherHRNetInference
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.runtime import make_mesh, replicated
 from pinet_jax.training import OptimizerConfig, Training, TrainingConfig, compile_train_step
 from tests.tiny import MICRO, batch, lively_variables
 
+FINEST = dataclasses.replace(MICRO, concatenated=False)
 VALUES = {
     "spm": PINet(partition="center", backbone=MICRO, refinement=None),
     "cid": CID(backbone=MICRO),
+    "higher_hrnet": HigherHRNet(backbone=FINEST, blocks=1),
+    "ae": HigherHRNet(backbone=FINEST, doublings=0),
 }
 TESTS = {
     "spm": PINetInference(input_size=64, fusion=False),
     "cid": CIDInference(input_size=64, oks_threshold=0.7),
+    "higher_hrnet": HigherHRNetInference(input_size=64, scales=(1.0, 0.5)),
+    "ae": HigherHRNetInference(input_size=64, poses=20),
 }
 each = pytest.mark.parametrize("name", VALUES)
 
