@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 STEP = 100  # of costs
+MOST_ROWS = 32  # and columns: the bits of a word
 PADDING_STEPS = 10**8  # what a column costs that is added where there are more rows than columns
 
 _QUANTA = 2**19  # in a cost of 1
@@ -82,7 +83,7 @@ def assign(
     rows of cost 0.
 
     Args:
-        steps: int32 [N, N], from 0 to 10^6; N is at most 32.
+        steps: int32 [N, N], from 0 to 10^6; N is at most MOST_ROWS.
         discount: float32 [N], of a row in all its columns; from 0 to 4000.
         num_rows: int32, the first rows count.
         num_columns: int32, the first columns count.

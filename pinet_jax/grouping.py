@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pinet_jax.assignment import assign
+from pinet_jax.assignment import MOST_ROWS, assign
+from pinet_jax.errors import UsageError
 
 _FAR = 1e6  # a tag distance that is as good as any longer one, and fits the assignment's integers
 
@@ -30,10 +31,21 @@ _FAR = 1e6  # a tag distance that is as good as any longer one, and fits the ass
 class GroupingConfig:
     """The published thresholds."""
 
-    max_people: int = 30  # candidates of a keypoint, and groups that candidates can join
+    max_people: int = 30  # candidates of a keypoint, and groups that candidates can join; to 32
     detection_threshold: float = 0.1  # of the heatmap; candidates are above it
     tag_threshold: float = 1.0  # tags of one person are closer
     window: int = 5  # positions; a candidate is the highest of the window around it
+
+    def __post_init__(self) -> None:
+        """Refuses what the assignment cannot hold.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        if not 1 <= self.max_people <= MOST_ROWS:
+            raise UsageError(f"max_people {self.max_people}: use 1 to {MOST_ROWS}")
+        if self.window < 1 or self.window % 2 == 0:
+            raise UsageError(f"window {self.window}: use an odd number of positions")
 
 
 class Candidates(NamedTuple):

@@ -43,7 +43,8 @@ def positions_on_map(keypoints: jax.Array, size: int) -> Positions:
 def render_heatmaps(keypoints: jax.Array, size: int) -> jax.Array:
     """The greatest of Gaussians at the positions of keypoints [P, K, 3]: [R, R, K]."""
     positions = positions_on_map(keypoints, size)
-    points = jnp.concatenate([positions.yx[..., ::-1], positions.mask[..., None]], axis=-1)
+    label = positions.mask[..., None].astype(jnp.int32)
+    points = jnp.concatenate([positions.yx[..., ::-1], label], axis=-1)
     return keypoint_heatmaps(points.astype(keypoints.dtype), size)
 
 
