@@ -139,23 +139,24 @@ def group_candidates(
         The released code, which keeps groups in a dictionary whose keys are first tags.
     """
     order = np.asarray(order)
-    k, m, t = candidates.tags.shape
-    dtype = candidates.tags.dtype
+    tags = candidates.tags
+    k, m, t = tags.shape
+    members = jnp.zeros_like(tags, jnp.int32, shape=(m,))
     start = _Open(
-        count=jnp.zeros((), jnp.int32),
-        opened_by=jnp.full(k * m, -1),
-        tag_sum=jnp.zeros((m, t), dtype),
-        members=jnp.zeros(m, jnp.int32),
+        count=jnp.zeros_like(members, shape=()),
+        opened_by=jnp.full_like(members, -1, shape=(k * m,)),
+        tag_sum=jnp.zeros_like(tags, shape=(m, t)),
+        members=members,
     )
     end, slots = jax.lax.scan(
         lambda groups, joint: _add_keypoint(groups, *joint, config),
         start,
-        (candidates.scores[order], candidates.tags[order], _names(candidates.tags)[order]),
+        (candidates.scores[order], tags[order], _names(tags)[order]),
     )
     slots = slots[np.argsort(order)]  # [K, M]
     place = slots, jnp.broadcast_to(jnp.arange(k)[:, None], slots.shape)
     yx = jnp.zeros((k * m, k, 2), jnp.int32).at[place].set(candidates.yx, mode="drop")
-    scores = jnp.zeros((k * m, k), dtype).at[place].set(candidates.scores, mode="drop")
+    scores = jnp.zeros((k * m, k), tags.dtype).at[place].set(candidates.scores, mode="drop")
     return Groups(yx, scores, jnp.arange(k * m) < end.count)
 
 

@@ -105,7 +105,8 @@ def fill_missing(
         distance = jnp.sqrt((difference**2).sum(axis=0))
         return best.at[pairs[i]].set(_argmax(heatmap[keypoint] - jnp.round(distance)))
 
-    best = jax.lax.fori_loop(0, wanted.sum(), search, jnp.zeros(n * k, jnp.int32)).reshape(n, k)
+    start = jnp.zeros_like(wanted, jnp.int32)
+    best = jax.lax.fori_loop(0, wanted.sum(), search, start).reshape(n, k)
     there = heatmap.reshape(k, -1)[np.arange(k)[None, :], best]
     take = wanted.reshape(n, k) & (there > 0)
     yx = jnp.stack([best // w, best % w], axis=-1)
