@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from pinet_jax.assignment import MOST_ROWS, assign
 from pinet_jax.errors import UsageError
+from pinet_jax.networks.materialization import materialized
 
 _FAR = 1e6  # a tag distance that is as good as any longer one, and fits the assignment's integers
 
@@ -115,9 +117,9 @@ def _window_maximum(maps: jax.Array, window: int) -> jax.Array:
     for axis in (1, 2):  # a square's maximum is that of its columns' maxima
         size = maps.shape[axis]
         edges = [(half, half) if a == axis else (0, 0) for a in range(3)]
-        padded = jnp.pad(maps, edges, constant_values=-jnp.inf)
+        padded = materialized(jnp.pad(maps, edges, constant_values=-jnp.inf))
         shifted = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(window)]
-        maps = jnp.stack(shifted).max(axis=0)
+        maps = materialized(functools.reduce(jnp.maximum, shifted))
     return maps
 
 
