@@ -82,13 +82,13 @@ class _Open(NamedTuple):
     """The groups while keypoints are added.
 
     Attributes:
-        count: int32, of the groups.
+        opened: int32, how many there are.
         opened_by: int32 [G], the group that a name has opened, or -1; see `_names`.
         tag_sum: [M, T] over a group's members; of the groups that candidates can join.
         members: int32 [M].
     """
 
-    count: jax.Array
+    opened: jax.Array
     opened_by: jax.Array
     tag_sum: jax.Array
     members: jax.Array
@@ -140,12 +140,12 @@ def group_candidates(
     References:
         The released code, which keeps groups in a dictionary whose keys are first tags.
     """
-    order = np.asarray(order)
+    visited = np.asarray(order)
     tags = candidates.tags
     k, m, t = tags.shape
     members = jnp.zeros_like(tags, jnp.int32, shape=(m,))
     start = _Open(
-        count=jnp.zeros_like(members, shape=()),
+        opened=jnp.zeros_like(members, shape=()),
         opened_by=jnp.full_like(members, -1, shape=(k * m,)),
         tag_sum=jnp.zeros_like(tags, shape=(m, t)),
         members=members,
@@ -153,13 +153,13 @@ def group_candidates(
     end, slots = jax.lax.scan(
         lambda groups, joint: _add_keypoint(groups, *joint, config),
         start,
-        (candidates.scores[order], tags[order], _names(tags)[order]),
+        (candidates.scores[visited], tags[visited], _names(tags)[visited]),
     )
-    slots = slots[np.argsort(order)]  # [K, M]
+    slots = slots[np.argsort(visited)]  # [K, M]
     place = slots, jnp.broadcast_to(jnp.arange(k)[:, None], slots.shape)
     yx = jnp.zeros((k * m, k, 2), jnp.int32).at[place].set(candidates.yx, mode="drop")
     scores = jnp.zeros((k * m, k), tags.dtype).at[place].set(candidates.scores, mode="drop")
-    return Groups(yx, scores, jnp.arange(k * m) < end.count)
+    return Groups(yx, scores, jnp.arange(k * m) < end.opened)
 
 
 def _names(tags: jax.Array) -> jax.Array:
@@ -193,7 +193,7 @@ def _add_keypoint(
     tag_sum = jnp.where(reset[:, None], tags[opener], groups.tag_sum)
     named = jnp.where(is_new, names, nowhere)
     return _Open(
-        count=groups.count + is_new.sum(dtype=jnp.int32),
+        opened=groups.opened + is_new.sum(dtype=jnp.int32),
         opened_by=groups.opened_by.at[named].set(slot, mode="drop"),
         tag_sum=tag_sum + jnp.where(joins[..., None], tags[None], 0).sum(axis=1),
         members=jnp.where(reset, 1, groups.members) + joins.sum(axis=1, dtype=jnp.int32),
@@ -204,7 +204,7 @@ def _closest_groups(
     groups: _Open, scores: jax.Array, tags: jax.Array, valid: jax.Array, config: GroupingConfig
 ) -> jax.Array:
     """The group [M] that each candidate joins, or -1."""
-    columns = jnp.minimum(groups.count, scores.size)
+    columns = jnp.minimum(groups.opened, scores.size)
     mean = groups.tag_sum / jnp.maximum(groups.members, 1).astype(tags.dtype)[:, None]
     distance = jnp.sqrt(((tags[:, None] - mean[None]) ** 2).sum(axis=-1))
     near = jnp.where(distance < _FAR, distance, _FAR)  # also where it is no number
@@ -227,4 +227,4 @@ def _slots_of_openers(
     is_new = opens & (known < 0) & (first == index)
     # A new group's number is that of the new ones up to its first candidate.
     ahead = (is_new[None, :] & (index[None, :] < first[:, None])).sum(axis=1, dtype=jnp.int32)
-    return jnp.where(known < 0, groups.count + ahead, known), is_new
+    return jnp.where(known < 0, groups.opened + ahead, known), is_new

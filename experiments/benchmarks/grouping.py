@@ -14,6 +14,7 @@ import time
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -65,8 +66,8 @@ def measure_grouping(spread: float, batch: int, rounds: int) -> Figures:
     """
     rng = np.random.default_rng(0)
     crowds = [slow_grouping.crowd(rng, people=_PEOPLE, spread=spread) for _ in range(batch)]
-    values, xy, tags = (np.stack(arrays) for arrays in zip(*crowds, strict=True))
-    candidates = jax.device_put(Candidates(xy[..., ::-1].astype(np.int32), values, tags))
+    values, xy, tags = (jnp.asarray(np.stack(arrays)) for arrays in zip(*crowds, strict=True))
+    candidates = Candidates(xy[..., ::-1].astype(jnp.int32), values, tags)
     group = functools.partial(group_candidates, order=_ORDER, config=_CONFIG)
     program = jax.jit(jax.vmap(group))
     return _figures(

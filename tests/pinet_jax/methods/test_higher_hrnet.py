@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from pinet_jax.frames import restore_points, stack_frames
+from pinet_jax.frames import Frame, restore_points, stack_frames
 from pinet_jax.grouping import Candidates, find_candidates, group_candidates
 from pinet_jax.images import read_image
 from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
@@ -31,6 +31,7 @@ FILES = {
     AE: "baselines/ae/state_dict_ae_w32_coco.json",
 }
 TRAIN = "baselines/higherhrnet/train_coco.npz"
+AE_TRAIN = "baselines/ae/ae_train_w32_coco_bn0.4-0.6.npz"
 NAMES = ("heatmap_4", "heatmap_2", "push", "pull")
 
 
@@ -110,8 +111,8 @@ def training_losses(net):
 
 
 def values(losses):
-    assert tuple(losses) == NAMES
-    return [float(loss) for loss in losses.values()]
+    assert set(losses) == set(NAMES)
+    return [float(losses[name]) for name in NAMES]
 
 
 @pytest.mark.slow
@@ -140,6 +141,32 @@ def test_three_steps_are_the_references():
         first, last = {"params": steps[0][1]}, steps[-1][2]
         baselines.assert_same_arrays(HIGHER, first, figures, "train_f64_grad:")
         baselines.assert_same_arrays(HIGHER, last, figures, "f64_after3:")
+
+
+def ae_training_losses(net):
+    """Of AE's golden images and people."""
+    figures = golden(AE_TRAIN)
+    batch = {
+        "image": baselines.normalized(figures["images"], np.float64),
+        "keypoints": figures["joints_heatmap_px"] * np.array([4, 4, 1]),
+        "valid_mask": figures["mask"],
+    }
+    return AE.losses(net, batch)
+
+
+@pytest.mark.slow
+def test_three_steps_of_ae_are_the_references():
+    figures = golden(AE_TRAIN)
+    arrays = {key.removesuffix("_f64"): value for key, value in figures.items() if "_f64" in key}
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        program = baselines.loss_program(AE, ae_training_losses, train=True)
+        steps = list(baselines.adam_steps(program, baselines.double(variables(AE))))
+        for step, (losses, _, _) in enumerate(steps):
+            ours = [float(losses[name]) for name in ("heatmap_4", "push", "pull")]
+            expected = figures["losses_heat_push_pull_total_f64"][step]
+            np.testing.assert_allclose([*ours, sum(ours)], expected, rtol=1e-6)
+        baselines.assert_same_arrays(AE, {"params": steps[0][1]}, arrays, "grad_")
+        baselines.assert_same_arrays(AE, steps[-1][2], arrays, "after3_")
 
 
 # The whole test procedure on a photograph.
@@ -233,6 +260,31 @@ def test_people_of_a_photograph_are_the_references(case, monkeypatch):
     points = restore_points(np.asarray(people.keypoints[..., :2], np.float64), frame.matrix)
     image = np.concatenate([points, people.keypoints[..., 2:]], axis=-1)
     assert_same_points(image, figures["best40_image"])
+
+
+@pytest.mark.slow
+def test_people_of_aes_photograph_are_the_references(monkeypatch):
+    figures = golden("baselines/ae/ae_predict_w32_coco_bn0.4-0.6.npz")
+    inference = HigherHRNetInference()
+    maps = functools.partial(AE.maps, inference=inference)
+    bound = nn.apply(lambda net, frames: maps(net, frames), AE.network(Compute(folded=True)))
+    program = jax.jit(bound, compiler_options=compiler_options("cpu"))
+    frame = Frame((figures["resized_rgb"],), np.eye(2, 3))
+    folded = fold_batch_norm(variables(AE))
+    heatmap, tags = (x[0] for x in program(folded, stack_frames([frame], 1)))
+    assert_close(heatmap[:, ::8, ::8], figures["heat_projected_sub"])
+    assert_close(np.moveaxis(tags, 1, -1)[:, ::8, ::8], figures["tags_projected_sub"])
+
+    recorded = Candidates(
+        jnp.asarray(figures["topk_xy"][..., ::-1], jnp.int32),
+        jnp.asarray(figures["topk_val"]),
+        jnp.asarray(figures["topk_tag"]),
+    )
+    monkeypatch.setattr("pinet_jax.tag_decoding.find_candidates", lambda *_: recorded)
+    people = find_people(heatmap, tags, AE.order, inference.grouping, 40)
+    best = figures["best40_by_score"]
+    np.testing.assert_allclose(people.scores, figures["scores_all"][best], rtol=1e-3)
+    assert_same_points(people.keypoints, figures["best40_refined"])
 
 
 def assert_same_points(actual, expected):
