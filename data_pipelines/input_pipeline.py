@@ -21,7 +21,7 @@ import functools
 import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator
-from typing import Protocol, TypedDict, cast
+from typing import NotRequired, Protocol, TypedDict, cast
 
 import cv2
 import jax
@@ -54,6 +54,7 @@ class Batch(TypedDict):
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
     corners: np.ndarray  # float32 [B, P, 4, 2] of boxes, input pixels; see `warp_corners`
     valid_mask: np.ndarray  # uint8 [B, R, R]
+    fine_valid_mask: NotRequired[np.ndarray]  # uint8 [B, 2R, 2R], where the config asks for it
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
 
@@ -229,6 +230,9 @@ class _BatchMaker:
             mirrored=np.zeros(rows, bool),
             image_id=np.zeros(rows, np.int64),
         )
+        if self._config.fine_valid_mask:
+            fine = 2 * size // STRIDE
+            batch["fine_valid_mask"] = np.zeros((rows, fine, fine), np.uint8)
         for row, (epoch, record) in enumerate(zip(epochs, records, strict=True)):
             self._fill(batch, row, record, epoch)
         return batch
@@ -246,7 +250,11 @@ class _BatchMaker:
 
         size = self._config.input_size
         warp_image(pixels, augmentation, size, out=batch["image"][row])
-        batch["valid_mask"][row] = warp_mask(valid_pixels(record), augmentation, size // STRIDE)
+        valid = valid_pixels(record)
+        batch["valid_mask"][row] = warp_mask(valid, augmentation, size // STRIDE)
+        if "fine_valid_mask" in batch:
+            fine = batch["fine_valid_mask"]
+            fine[row] = warp_mask(valid, augmentation, fine.shape[1])
         batch["keypoints"][row, :people] = warp_keypoints(
             record["keypoints"],
             augmentation,

@@ -40,7 +40,7 @@ def _higher_hrnet(doublings: int = 1) -> Change:
         return dataclasses.replace(
             config,
             model=HigherHRNet(config.model.skeleton, doublings=doublings),
-            data=dataclasses.replace(config.data, min_keypoints=1),
+            data=dataclasses.replace(config.data, min_keypoints=1, fine_valid_mask=doublings > 0),
             inference=HigherHRNetInference(),
             training=TrainingConfig(
                 batch_size=48, epochs=300, optimizer=OptimizerConfig(drops=(200, 260))
