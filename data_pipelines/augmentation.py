@@ -160,6 +160,20 @@ def warp_area(
     return area.astype(np.float64) * zoom**2
 
 
+def squared_reach(keypoints: np.ndarray) -> np.ndarray:
+    """How far people reach from the image's first pixel, squared; `warp_area` takes it along.
+
+    Args:
+        keypoints: [P, K, 3] (x, y, v), image pixels.
+
+    Returns:
+        float64 [P]: of the lower right corner of the labelled keypoints' box; 0 without any.
+    """
+    labelled = keypoints[..., 2:] > 0
+    corner = np.where(labelled, keypoints[..., :2], 0).max(axis=1)
+    return (corner.astype(np.float64) ** 2).sum(axis=-1)
+
+
 def warp_corners(
     boxes: np.ndarray, augmentation: Augmentation, height: int, width: int, size: int
 ) -> np.ndarray:

@@ -30,6 +30,7 @@ import numpy as np
 from data_pipelines.augmentation import (
     random_numbers,
     sample_augmentation,
+    squared_reach,
     warp_area,
     warp_corners,
     warp_image,
@@ -52,7 +53,10 @@ class Batch(TypedDict):
     image: np.ndarray  # uint8 [B, S, S, 3], RGB
     keypoints: np.ndarray  # float32 [B, P, K, 3] (x, y, v), input pixels; padded rows all 0
     area: np.ndarray  # float32 [B, P], input pixels; padded 0
-    corners: np.ndarray  # float32 [B, P, 4, 2] of boxes, input pixels; see `warp_corners`
+    # Not of crops of persons: float32 [B, P], input pixels, see `augmentation.squared_reach`;
+    # float32 [B, P, 4, 2] of boxes, input pixels, see `warp_corners`.
+    reach: NotRequired[np.ndarray]
+    corners: NotRequired[np.ndarray]
     valid_mask: np.ndarray  # uint8 [B, R, R]
     fine_valid_mask: NotRequired[np.ndarray]  # uint8 [B, 2R, 2R], where the config asks for it
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
@@ -127,7 +131,7 @@ def training_batches(
         return maker.batch(epochs[rows].tolist(), chosen[places[rows]].tolist())
 
     cv2.setNumThreads(1)  # the workers are as many as the cores already
-    workers = workers or _usable_cores()
+    workers = workers or usable_cores()
     steps = itertools.count(start_step)
     made = work_ahead(make, steps, threads=workers, ahead=workers + 1)
     return (batch for _, batch in made)
@@ -225,6 +229,7 @@ class _BatchMaker:
             image=np.zeros((rows, size, size, 3), np.uint8),
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
+            reach=np.zeros((rows, people), np.float32),
             corners=np.zeros((rows, people, 4, 2), np.float32),
             valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
             mirrored=np.zeros(rows, bool),
@@ -265,13 +270,15 @@ class _BatchMaker:
         )
         batch["mirrored"][row] = augmentation.mirrored
         batch["area"][row, :people] = warp_area(record["area"], augmentation, height, width, size)
+        reach = squared_reach(record["keypoints"])
+        batch["reach"][row, :people] = warp_area(reach, augmentation, height, width, size)
         batch["corners"][row, :people] = warp_corners(
             record["boxes"], augmentation, height, width, size
         )
         batch["image_id"][row] = record["image_id"]
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """The cores of this process: a cluster's job often has fewer than the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

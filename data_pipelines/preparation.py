@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_pipelines import records
 from data_pipelines.annotations import Annotations, Fault
+from data_pipelines.provenance import source_of, stored_source
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.skeletons import Skeleton
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # TensorFlow is imported where a builder is chosen
 class DatasetSource(NamedTuple):
     """A dataset on the disk, before it is built."""
 
+    data_dir: Path
     make_builder: Callable[..., KeypointBuilder]
     skeleton: Skeleton
     splits: dict[str, SplitSource]  # all that it has or could have
@@ -55,7 +57,7 @@ def dataset_source(
                 raise UsageError(f"{flag} {value}: only `prepare custom` takes it")
         builder = _known_builder(dataset)
         sources = builder.sources(data_dir)
-        return DatasetSource(builder, builder.skeleton, sources, builder.built_splits)
+        return DatasetSource(data_dir, builder, builder.skeleton, sources, builder.built_splits)
 
     from data_pipelines.builders.custom import Custom
 
@@ -64,9 +66,8 @@ def dataset_source(
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
         raise UsageError(f"--name {name}: begin with a letter; then letters, digits and _ only")
     sources = Custom.sources(data_dir)
-    return DatasetSource(
-        partial(Custom, name=name, skeleton=skeleton), skeleton, sources, tuple(sources)
-    )
+    make_builder = partial(Custom, name=name, skeleton=skeleton)
+    return DatasetSource(data_dir, make_builder, skeleton, sources, tuple(sources))
 
 
 def _known_builder(dataset: str) -> type[KeypointBuilder]:
@@ -103,19 +104,35 @@ def choose_splits(
 
 
 def already_built(
-    make_builder: Callable[..., KeypointBuilder], out: Path, chosen: Mapping[str, SplitSource]
+    source: DatasetSource, out: Path, chosen: Mapping[str, SplitSource]
 ) -> Path | None:
-    """The folder of a set that was prepared before with the same splits."""
-    builder = make_builder(data_dir=out)
+    """The folder of a set that was prepared before, of the same files and with the same splits.
+
+    Raises:
+        InputError: it was prepared of other files, or with fewer splits.
+    """
+    builder = source.make_builder(data_dir=out)
     folder = Path(builder.data_path)
     if not folder.exists():
         return None
     has = set(builder.info.splits)
     if not set(chosen) <= has:
         raise InputError(
-            f"{folder}: was prepared before with {', '.join(sorted(has))} only; delete the folder "
-            f"to prepare {', '.join(chosen)}"
+            f"{folder}: was prepared before with {', '.join(sorted(has))} only; prepare "
+            f"{', '.join(chosen)} with --replace"
         )
+    stored = stored_source(folder)
+    if stored is None:
+        print(f"{folder}: does not say what it was prepared of", file=sys.stderr)
+        return folder
+    now = source_of(source.data_dir, source.skeleton, chosen)
+    for split, digest in now["digests"].items():
+        if stored["digests"][split] != digest:
+            raise InputError(
+                f"{folder}: its {split} was prepared of {stored['data_dir']}, whose annotations, "
+                f"pictures or skeleton were not those of {now['data_dir']} today; give another "
+                "--name or --out, or build it anew with --replace"
+            )
     return folder
 
 
@@ -157,25 +174,27 @@ def refuse_faults(checked: Mapping[str, Annotations], skip_bad: bool) -> None:
         )
 
 
-def build(
-    make_builder: Callable[..., KeypointBuilder], checked: Mapping[str, Annotations], out: Path
-) -> None:
-    """Builds the records of checked splits, whole or not at all.
+def build(source: DatasetSource, checked: Mapping[str, Annotations], out: Path) -> None:
+    """Builds the records of checked splits, whole or not at all, in the place of older ones.
 
     Raises:
         InputError: nothing can be written there, or another `prepare` is at work.
     """
-    builder = make_builder(data_dir=out, splits=checked)
-    folder = Path(builder.data_path)
+    folder = Path(source.make_builder(data_dir=out).data_path)
+    beside = folder.parent / ".building"
+    builder = source.make_builder(data_dir=beside, splits=checked)
+    chosen = {split: source.splits[split] for split in checked}
+    builder.source = source_of(source.data_dir, source.skeleton, chosen)
     try:
         with (
             _only_one(folder.parent),
             tempfile.TemporaryDirectory() as nothing_to_download,
             contextlib.redirect_stdout(io.StringIO()),
         ):
-            for left_behind in folder.parent.glob(f"incomplete.*_{folder.name}"):
-                shutil.rmtree(left_behind)
+            shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
             builder.download_and_prepare(download_dir=nothing_to_download)
+            _put(Path(builder.data_path), folder)
+            shutil.rmtree(beside)
     except OSError as error:
         raise InputError(f"{folder}: could not be built ({error})") from error
     for split in checked:
@@ -183,6 +202,16 @@ def build(
         if left_out.exists():
             print(f"{left_out}: what was left out of {split}")
     print(f"{folder}: prepared; {_sizes(builder)}")
+
+
+def _put(built: Path, folder: Path) -> None:
+    """Moves a folder to its place; the older one goes only when it is there."""
+    older = folder.with_name(f"{folder.name}.replaced")
+    shutil.rmtree(older, ignore_errors=True)
+    if folder.exists():
+        folder.rename(older)
+    built.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def _sizes(builder: KeypointBuilder) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": "check a dataset's own download and build its records once",
     "synthesize": "render crowds with exact keypoints, in COCO's layout",
     "statistics": "people, crowding and occlusion of a dataset: table and plot",
+    "pack": "a COCO-format set -> one small file, for training without a dataset",
     "train": "train a network, test it in between, go on by itself after any end",
     "evaluate": "a checkpoint -> its poses and the paper's figures, and a report with pictures",
     "score": "a result file of any system -> the paper's figures, and a report",

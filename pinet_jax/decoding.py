@@ -35,17 +35,21 @@ class Peaks(NamedTuple):
     mask: jax.Array
 
 
-def mirror_images(images: jax.Array) -> jax.Array:
+def mirror_images(images: jax.Array, *, keep_last: bool = False) -> jax.Array:
     """The flip test's second input.
 
     Args:
         images: [B, H, W, 3], normalised.
+        keep_last: what is behind: the mirrored image's own last columns, not zeros.
 
     Returns:
-        The same shape: mirrored, moved left by 3 columns, with zeros behind.
+        The same shape: mirrored, moved left by 3 columns.
     """
-    mirrored = images[:, :, ::-1][:, :, MIRROR_SHIFT:]
-    return jnp.pad(mirrored, ((0, 0), (0, 0), (0, MIRROR_SHIFT), (0, 0)))
+    mirrored = images[:, :, ::-1]
+    moved = mirrored[:, :, MIRROR_SHIFT:]
+    if keep_last:
+        return jnp.concatenate([moved, mirrored[:, :, -MIRROR_SHIFT:]], axis=2)
+    return jnp.pad(moved, ((0, 0), (0, 0), (0, MIRROR_SHIFT), (0, 0)))
 
 
 def mirror_poses(poses: jax.Array, width: int, permutation: Sequence[int]) -> jax.Array:
@@ -73,6 +77,33 @@ def find_peaks(part_map: jax.Array, count: int = PEAKS_PER_PART) -> Peaks:
 def _window(mean_side: float) -> int:
     """The reference's pooling window: wider on large maps."""
     return 7 if mean_side > 300 else 5 if mean_side > 200 else 3
+
+
+def comparable_scores(
+    scores: Sequence[jax.Array],
+    masks: Sequence[jax.Array],
+    scales: Sequence[float],
+    decrease: float,
+) -> list[jax.Array]:
+    """Pose scores; those of other scales are brought to scale 1's range, and a little below.
+
+    Args:
+        scores: of every scale, [B, N].
+        masks: of every scale, the poses that count.
+        scales: of the frames; 1 is among them.
+        decrease: factor of all scores at other scales than 1.
+    """
+
+    def highest(scores: jax.Array, mask: jax.Array) -> jax.Array:  # [B, 1]
+        found = jnp.where(mask, scores, -jnp.inf).max(axis=1, keepdims=True)
+        return jnp.where(mask.any(axis=1, keepdims=True), found, 1)
+
+    tops = [highest(*pair) for pair in zip(scores, masks, strict=True)]
+    first = tops[scales.index(1.0)]
+    return [
+        own if scale == 1.0 else own / top * first * decrease
+        for scale, own, top in zip(scales, scores, tops, strict=True)
+    ]
 
 
 def read_poses(offset: jax.Array, yx: jax.Array) -> jax.Array:

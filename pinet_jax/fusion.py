@@ -30,24 +30,40 @@ class Grouping(NamedTuple):
     leads: jax.Array
 
 
-def object_keypoint_similarity(keypoints: jax.Array, sigmas: tuple[float, ...]) -> jax.Array:
-    """OKS between all poses, with the mean area of the two poses' tight boxes.
+def tight_area(keypoints: jax.Array) -> jax.Array:
+    """The area of the box around all keypoints: [..., K, 2 or more] -> [...]."""
+    points = keypoints[..., :2]
+    width, height = jnp.moveaxis(points.max(axis=-2) - points.min(axis=-2), -1, 0)
+    return width * height
+
+
+def object_keypoint_similarity(
+    keypoints: jax.Array, sigmas: tuple[float, ...], area: jax.Array | None = None
+) -> jax.Array:
+    """OKS between all poses, with the mean area of the two poses.
 
     Args:
         keypoints: [N, K, 2 or more], x and y first, in any unit.
         sigmas: K constants, as in `Skeleton.sigmas`.
+        area: [N], in that unit squared; of the poses' tight boxes if None.
 
     Returns:
         [N, N], in 0..1. The paper's equation 8.
     """
     points = jnp.moveaxis(keypoints[..., :2], 0, -1)  # [K, 2, N]
-    width, height = points.max(axis=0) - points.min(axis=0)
-    area = width * height
+    if area is None:
+        area = tight_area(keypoints)
     mean_area = (area[:, None] + area[None, :]) / 2 + _TINY  # [N, N]
     x, y = points[:, 0], points[:, 1]
     distance = (x[:, :, None] - x[:, None, :]) ** 2 + (y[:, :, None] - y[:, None, :]) ** 2
     spread = (2 * np.asarray(sigmas, np.float32)) ** 2
     return jnp.exp(-distance / (2 * mean_area[None] * spread[:, None, None])).mean(axis=0)
+
+
+def by_score(poses: PoseSet, scores: jax.Array) -> PoseSet:
+    """The poses with other scores [N], best first, padding last."""
+    order = jnp.argsort(jnp.where(poses.mask, -scores, jnp.inf), stable=True)
+    return jax.tree.map(lambda x: x[order], poses._replace(scores=scores))
 
 
 def group_poses(poses: PoseSet, sigmas: tuple[float, ...], threshold: float = 0.7) -> Grouping:
@@ -64,24 +80,38 @@ def group_poses(poses: PoseSet, sigmas: tuple[float, ...], threshold: float = 0.
     Returns:
         The poses sorted, and their groups; padding leads nothing and follows itself.
     """
-    order = jnp.argsort(jnp.where(poses.mask, -poses.scores, jnp.inf), stable=True)
-    poses = jax.tree.map(lambda x: x[order], poses)
+    poses = by_score(poses, poses.scores)
     similar = object_keypoint_similarity(poses.keypoints, sigmas) > threshold
     index = jnp.arange(poses.mask.size)
-    takes = similar & (index[:, None] < index[None, :]) & poses.mask[:, None] & poses.mask[None, :]
+    takes = similar & (index[:, None] < index[None, :])
+    leads = find_leaders(takes, poses.mask)
+    first = jnp.argmax(takes & leads[:, None], axis=0)
+    return Grouping(poses, jnp.where(leads | ~poses.mask, index, first), leads)
 
-    # A pose leads if no earlier leader takes it. From "everybody leads", each round settles at
-    # least one more pose of every chain, so a few rounds do what the reference does pose by pose.
+
+def find_leaders(takes: jax.Array, mask: jax.Array) -> jax.Array:
+    """Greedy suppression: who is left when every pose that is left takes the later ones it can.
+
+    Args:
+        takes: [N, N] booleans, whether a pose takes another one, if it is left itself; of poses by
+            falling score, and so above the diagonal alone.
+        mask: [N] booleans, False for padding, which takes nothing and is never left.
+
+    Returns:
+        [N] booleans.
+    """
+
+    # From "everybody is left", each round settles at least one more pose of every chain, so a few
+    # rounds do what the reference does pose by pose.
     def round_(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         leads, _ = state
-        return poses.mask & ~(takes & leads[:, None]).any(axis=0), leads
+        return mask & ~(takes & leads[:, None]).any(axis=0), leads
 
     def unsettled(state: tuple[jax.Array, jax.Array]) -> jax.Array:
         return (state[0] != state[1]).any()
 
-    leads, _ = jax.lax.while_loop(unsettled, round_, (poses.mask, jnp.zeros_like(poses.mask)))
-    first = jnp.argmax(takes & leads[:, None], axis=0)
-    return Grouping(poses, jnp.where(leads | ~poses.mask, index, first), leads)
+    leads, _ = jax.lax.while_loop(unsettled, round_, (mask, jnp.zeros_like(mask)))
+    return leads
 
 
 def fuse_groups(grouping: Grouping) -> PoseSet:

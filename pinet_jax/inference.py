@@ -6,8 +6,8 @@ Legend for shapes: B frames of a batch, K keypoints, N poses.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,11 @@ from pinet_jax.methods.base import InferenceConfig, Method, Stages
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.initializers import Variables
 from pinet_jax.networks.layers import Compute
+from pinet_jax.packing import run_packed
 from pinet_jax.poses import Poses, PoseSet
 from pinet_jax.runtime import compiler_options, platform_of, replicated, split_by_image
+
+Key = TypeVar("Key")
 
 
 def infer(
@@ -113,6 +116,10 @@ class Predictor:
         """
         return self.method.frame_shapes(image_shape, self.inference)
 
+    def frames(self, image: np.ndarray, boxes: np.ndarray | None = None) -> list[Frame]:
+        """An image's frames, for `predict_stream`; see `Method.frames`."""
+        return self.method.frames(image, self.inference, boxes)
+
     def predict(self, image: np.ndarray, boxes: np.ndarray | None = None) -> Poses:
         """The poses of one image, best first, in its own pixels.
 
@@ -174,10 +181,8 @@ class Predictor:
         shapes = {frame.shapes for frame in frames}
         if len(shapes) > 1:
             raise InputError(f"a batch takes images of one resized shape, not of {sorted(shapes)}")
-        size = batch_size or max(len(frames), 1)
-        padded = -(-size // self._num_devices) * self._num_devices
-        starts = range(0, len(frames), padded)
-        batches = [stack_frames(frames[i : i + padded], padded) for i in starts]
+        size = self._shareable(batch_size or max(len(frames), 1))
+        batches = [stack_frames(frames[i : i + size], size) for i in range(0, len(frames), size)]
         return Prepared(batches, [[frame._replace(pixels=()) for frame in own] for own in made])
 
     def predict_prepared(self, prepared: Prepared) -> list[dict[str, Poses]]:
@@ -189,9 +194,40 @@ class Predictor:
         """The compiled program: padded poses in frame pixels, on the devices that made them."""
         return self._program(self._variables, jax.device_put(frames, self._by_frame))
 
+    def predict_stream(
+        self, images: Iterable[tuple[Key, Sequence[Frame]]], batch_size: int
+    ) -> Iterator[tuple[Key, dict[str, Poses]]]:
+        """The poses of any number of images, whose frames fill batches together.
+
+        Args:
+            images: for each what it is called, and its `frames`; all frames of all images are
+                of one shape.
+            batch_size: frames a batch, and more where the devices could not share it evenly.
+
+        Returns:
+            For every image, in order, what it is called, and its poses as `predict_stages` has
+            them.
+        """
+        size = self._shareable(batch_size)
+
+        def start(frames: Sequence[Frame]) -> Stages:
+            placed = jax.device_put(stack_frames(frames, size), self._by_frame)
+            return self._program(self._variables, placed)
+
+        named = (
+            ((key, [frame._replace(pixels=()) for frame in frames]), frames)
+            for key, frames in images
+        )
+        for (key, frames), rows in run_packed(named, start, size):
+            yield key, self._image_poses(frames, rows)
+
     def run(self, frames: FrameBatch) -> Stages:
         """As `program`; waits for the poses, NumPy arrays."""
         return jax.device_get(self.program(frames))
+
+    def _shareable(self, batch_size: int) -> int:
+        """The next batch size that the devices can share evenly."""
+        return -(-batch_size // self._num_devices) * self._num_devices
 
     def _image_poses(
         self, frames: Sequence[Frame], rows: Iterable[dict[str, PoseSet]]

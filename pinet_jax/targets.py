@@ -99,9 +99,33 @@ def render_targets(
     References:
         Section 3.1 of the paper, and its released code.
     """
+    parts = part_points(keypoints, area, partition, min_part_area)
+    return render_maps(
+        keypoints, area, valid_mask, parts, part_sigma=part_sigma, offset_radius=offset_radius
+    )
+
+
+def render_maps(
+    keypoints: jax.Array,
+    area: jax.Array,
+    valid_mask: jax.Array,
+    parts: jax.Array,
+    *,
+    part_sigma: float,
+    offset_radius: int,
+) -> Targets:
+    """As `render_targets`, for given part points.
+
+    Args:
+        keypoints: as there.
+        area: as there; it decides whose offsets win, and how much they count.
+        valid_mask: as there.
+        parts: [P, S, 3] (x, y, v), as `part_points` gives them.
+        part_sigma: as there.
+        offset_radius: as there.
+    """
     size = valid_mask.shape[0]
     valid = valid_mask.astype(keypoints.dtype)[:, :, None]
-    parts = part_points(keypoints, area, partition, min_part_area)
     heatmap, heatmap_weight = _gaussian_maps(keypoints, size, _SIGMA)
     part_map, part_map_weight = _gaussian_maps(parts, size, part_sigma)
     offset, offset_weight = _offset_maps(keypoints, area, parts, size, offset_radius)
@@ -113,6 +137,23 @@ def render_targets(
         offset=offset,
         offset_weight=offset_weight,
         part_points=parts,
+    )
+
+
+def only_known_background(targets: Targets, background: jax.Array) -> Targets:
+    """Targets whose background counts only where it is known that nobody is there.
+
+    For sets with people without labels, or with labels of some keypoints alone.
+
+    Args:
+        targets: of a batch or of one image, [..., R, R, ...].
+        background: bool [..., R, R, K + 1], for every keypoint, and last for all parts, where it is
+            known to be absent.
+    """
+    keypoints, parts = background[..., :-1], background[..., -1:]
+    return targets._replace(
+        heatmap_weight=jnp.where((targets.heatmap > 0) | keypoints, targets.heatmap_weight, 0),
+        part_map_weight=jnp.where((targets.part_map > 0) | parts, targets.part_map_weight, 0),
     )
 
 

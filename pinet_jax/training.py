@@ -29,7 +29,7 @@ Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam without weight decay, and its learning rate; by default the paper's for OCHuman."""
+    """The optimizer and its learning rate; by default the paper's for OCHuman."""
 
     # "muon" needs fewer images from a random start (see `make_optimizer`); the paper has Adam.
     method: Literal["adam", "muon"] = "adam"
@@ -38,6 +38,7 @@ class OptimizerConfig:
     drops: tuple[float, ...] = (90, 120)  # epochs at which "step" divides the rate by 10
     warmup_epochs: float = 0  # the rate rises linearly through so many epochs
     gradient_clip: float | None = None  # the greatest norm of all gradients together
+    weight_decay: float = 0.0  # decoupled, of kernels and matrices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,16 +182,24 @@ def make_optimizer(
         from Liu et al., Muon is scalable for LLM training, 2025.
     """
     if config.method == "adam":
-        optimizer = optax.adam(schedule)
+        optimizer = optax.adamw(schedule, weight_decay=config.weight_decay, mask=_matrices)
     else:
         optimizer = optax.contrib.muon(
             schedule,
             consistent_rms=0.2,
+            weight_decay=config.weight_decay,
+            adam_weight_decay=config.weight_decay,
+            weight_decay_mask=_matrices,
             muon_weight_dimension_numbers=lambda params: _hidden_matrices(params, output_layers),
         )
     if config.gradient_clip is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.gradient_clip), optimizer)
+
+
+def _matrices(params: dict[str, Any]) -> dict[str, Any]:
+    """What decays: neither biases nor normalisations."""
+    return jax.tree.map(lambda x: x.ndim > 1, params)
 
 
 def _hidden_matrices(params: dict[str, Any], output_layers: tuple[str, ...]) -> dict[str, Any]:
@@ -199,6 +208,8 @@ def _hidden_matrices(params: dict[str, Any], output_layers: tuple[str, ...]) -> 
     def matrix(path: tuple[Any, ...], x: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
         *layers, leaf = (key.key for key in path)
         if leaf not in ("kernel", "weight") or not set(layers).isdisjoint(output_layers):
+            return None
+        if x.ndim == 4 and x.shape[2] == 1:  # depthwise: a filter a channel, no matrix
             return None
         return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
 

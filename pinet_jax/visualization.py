@@ -44,7 +44,7 @@ def draw_poses(
     skeleton: Skeleton,
     *,
     score_threshold: float = 0.1,
-    solid_score: float = 0.5,
+    solid_score: float = 0.25,
 ) -> np.ndarray:
     """Draws poses over a picture: a colour a person, limbs and points, the best on top.
 

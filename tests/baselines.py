@@ -9,7 +9,6 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from pinet_jax.networks.initializers import abstract_variables
 from pinet_jax.networks.inputs import IMAGENET_MEAN, IMAGENET_STD
 from pinet_jax.networks.layers import BatchNormConfig, Compute
 from pinet_jax.runtime import compiler_options
@@ -45,16 +44,6 @@ def _draw(name, shape, shapes, rng):
     if f"{layer}.running_mean" in shapes:
         return rng.uniform(0.4, 0.6, shape)
     return rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))
-
-
-def variables(method, state):
-    def fill(path, leaf):
-        entry = method.state_dict_entry(tuple(key.key for key in path), leaf.shape)
-        array = np.asarray(entry.from_torch([state[name] for name in entry.names]))
-        assert array.shape == leaf.shape
-        return array
-
-    return jax.tree_util.tree_map_with_path(fill, abstract_variables(method.network()))
 
 
 def normalized(pixels, dtype):

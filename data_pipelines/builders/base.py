@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from data_pipelines import records
 from data_pipelines.annotations import Annotations, is_kept, valid_mask
+from data_pipelines.provenance import SOURCE_NAME
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import Skeleton
 
@@ -50,6 +51,7 @@ class KeypointBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # t
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First."}
 
     skeleton: Skeleton
+    source: Mapping[str, Any] | None = None  # of `provenance.source_of`, written beside the records
     built_splits: ClassVar[tuple[str, ...]] = ()
     cuts_out_unlabelled: ClassVar[bool] = False
     people_only: ClassVar[frozenset[str]] = frozenset()
@@ -81,6 +83,8 @@ class KeypointBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # t
     def _shard_iterators_per_split(self, _: tfds.download.DownloadManager) -> dict[str, list[Any]]:
         folder = Path(self.data_path)  # still under its temporary name
         _write_json(folder / "skeleton.json", self.skeleton.to_json())
+        if self.source is not None:
+            _write_json(folder / SOURCE_NAME, self.source)
         splits = {name: self._written(name) for name in self._splits}
         for name, split in splits.items():
             _write_beside(folder, name, split)

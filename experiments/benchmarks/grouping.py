@@ -5,12 +5,15 @@
 Crowds of 30 people with 17 keypoints each, all of them found. The closer their tags, the more the
 assignment has to do: it is timed for tags far apart, mixed, and thrown together; then the whole way
 from heatmaps and tag maps to people, of whom every fifth keypoint has to be looked for.
+
+On two shared x86-64 CPU cores, November 2026: 1.6, 1.5 and 3.1 ms an image on the device, 84, 46 and
+40 times as fast as Python, which with the package that was published with it (`munkres` 1.1.4) takes
+another 10 to 45 % longer; from maps to people 65 ms, 14 times as fast.
 """
 
 from __future__ import annotations
 
 import functools
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +34,7 @@ _SPREADS = {"far apart": 60.0, "mixed": 10.0, "thrown together": 3.0}
 
 
 class Figures(NamedTuple):
-    """Seconds an image."""
+    """Seconds an image: the best of all rounds, which says most on a machine with other work."""
 
     device: float
     python: float
@@ -48,7 +51,7 @@ def main(*, batch: int = 8, size: int = 256, rounds: int = 7) -> None:
     Args:
         batch: images at once on the device; Python takes one after the other.
         size: side of the maps, in the part that begins with maps.
-        rounds: of which the median is shown.
+        rounds: of which the best is shown.
     """
     print(f"{'per image of ' + str(batch):<38}{'device':>12}{'Python':>12}{'ratio':>10}")
     for name, spread in _SPREADS.items():
@@ -62,7 +65,7 @@ def measure_grouping(spread: float, batch: int, rounds: int) -> Figures:
     Args:
         spread: of the tags, see `slow_grouping.crowd`.
         batch: images at once on the device.
-        rounds: of which the median is taken.
+        rounds: of which the best is taken.
     """
     rng = np.random.default_rng(0)
     crowds = [slow_grouping.crowd(rng, people=_PEOPLE, spread=spread) for _ in range(batch)]
@@ -110,13 +113,8 @@ def _maps(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _figures(device: Any, python: Any, batch: int, rounds: int) -> Figures:
-    seconds = time_in_turns({"device": device}, rounds)["device"].median
-    times = []
-    for _ in range(3):  # it takes long, and varies little
-        start = time.perf_counter()
-        python()
-        times.append(time.perf_counter() - start)
-    return Figures(seconds / batch, sorted(times)[1] / batch)
+    seconds = time_in_turns({"device": device, "python": python}, rounds)
+    return Figures(seconds["device"].best / batch, seconds["python"].best / batch)
 
 
 if __name__ == "__main__":

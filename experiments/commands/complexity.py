@@ -13,21 +13,25 @@ from pinet_jax.errors import UsageError
 from pinet_jax.runtime import use_user_cache
 
 
-def main(*, config: str, size: tuple[int, ...] = (512,)) -> None:
+def main(*, config: str, size: tuple[int, ...] | None = None) -> None:
     """Counts a network's parameters and multiply-adds, by layer and from the compiled program.
 
     Args:
         config: the experiment: ochuman, crowdpose, coco, a row of the paper's tables, or a Python
             file of your own.
-        size: height and width of the image in pixels, multiples of 32; one number for both.
+        size: height and width of what the network sees in pixels, multiples of 32; one number for
+            both. By default 512, and of a top-down network its crops' own.
     """
-    if len(size) not in (1, 2):
+    if size is not None and len(size) not in (1, 2):
         raise UsageError("--size takes one number or two, the image's height and width")
     network = load_config(config).model
     use_user_cache()
-    shape = (size[0], size[-1])
+    if size is None:
+        shape = network.frame_shapes((512, 512), network.inference_type())[0]
+    else:
+        shape = (size[0], size[-1])
     counts = count_complexity(network, shape)
-    print(f"{config}: one image of {shape[0]} x {shape[1]}, without its mirror image\n")
+    print(f"{config}: one frame of {shape[0]} x {shape[1]}, without its mirror image\n")
     print(table(counts, [module.note for module in network.modules(shape).values()]))
 
 

@@ -34,6 +34,7 @@ def main(
     checkpoint: Path | None = None,
     config: str | None = None,
     source: Annotated[SetSource, tyro.conf.arg(name="")] = SetSource(),
+    boxes: Path | None = None,
     metric: Metric | None = None,
     batch_size: int | None = None,
     submission: str | None = None,
@@ -55,6 +56,8 @@ def main(
         config: the experiment it belongs to: names its dataset and split, its test procedure, and
             the paper's figures.
         source: the images.
+        boxes: people's boxes for a top-down network: a file of a detector's results, of another
+            system's poses, or of annotations; by default the ground truth's, which is easier.
         metric: coco (also for OCHuman and custom sets) or crowdpose; the checkpoint's own by
             default.
         batch_size: images of one size at a time, shared by all devices of a process; by default one
@@ -75,5 +78,5 @@ def main(
         jax.distributed.initialize()
     use_user_cache()
     batch_size = batch_size or default_batch_size(jax.local_devices())
-    test = CheckpointTest(network, source, inference, batch_size, metric, submission)
+    test = CheckpointTest(network, source, inference, batch_size, metric, submission, boxes)
     evaluate_checkpoint(test, out, options)

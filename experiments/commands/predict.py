@@ -11,6 +11,7 @@ import tyro
 
 from experiments.commands.flags import given
 from experiments.testing.chosen_network import choose_network, procedure_of
+from experiments.testing.people_boxes import task_boxes
 from experiments.testing.picture_prediction import predict_tasks
 from experiments.testing.pictures import plan
 from pinet_jax.checkpoints import load_model
@@ -33,6 +34,7 @@ def main(
     inference: Annotated[InferenceConfig, tyro.conf.arg(name="")],
     checkpoint: Path | None = None,
     config: str | None = None,
+    boxes: Path | None = None,
     score_threshold: float = 0.1,
     batch_size: int | None = None,
 ) -> None:
@@ -50,9 +52,13 @@ def main(
             one that comes with the package, trained on rendered crowds alone.
         config: the checkpoint's experiment, for its way of testing; needed only where its graph is
             a function of your own.
+        boxes: people's boxes, which a top-down network needs: a file in COCO's format of a
+            detector's results, of another system's poses (the poses.json of another network), or of
+            annotations. A picture goes by its name, or by the number that its name is. A box that
+            cannot be used is named and passed over.
         score_threshold: poses below it are not drawn; poses.json has them all.
-        batch_size: pictures of one size at a time; by default one for every device on
-            CPUs and eight elsewhere.
+        batch_size: pictures of one size at a time, or of a top-down network people; by default one
+            for every device on CPUs and eight elsewhere.
     """
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
@@ -63,6 +69,8 @@ def main(
         expected = None if network.experiment is None else network.experiment.model
         devices = jax.local_devices()[: len(tasks)]
         model, variables, _ = load_model(network.checkpoint, expected)
+        own_boxes, left_out = task_boxes(tasks, model, boxes)
+        failures += left_out
         predictor = Predictor(model, variables, inference, devices)
         failures += predict_tasks(
             tasks,
@@ -70,6 +78,7 @@ def main(
             out,
             score_threshold=score_threshold,
             batch_size=batch_size or default_batch_size(devices),
+            boxes=own_boxes,
         )
     if failures:
         raise InputError(f"{failures} of the inputs could not be used; each is named above")

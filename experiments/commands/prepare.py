@@ -29,6 +29,7 @@ def main(
     splits: tuple[str, ...] = (),
     skip_bad: bool = False,
     check_only: bool = False,
+    replace: bool = False,
     skeleton: Path | None = None,
     name: str | None = None,
 ) -> None:
@@ -50,15 +51,16 @@ def main(
         skip_bad: leave records with faults out, and write the list of them beside the data. An
             image takes its people with it; a person leaves its image behind.
         check_only: check and build nothing; of each kind of fault, the first few are printed.
+        replace: build the set anew where it was prepared before; the older one stays until then.
         skeleton: custom sets: the skeleton file; by default skeleton.json in the data folder.
         name: custom sets: what the set is called; by default the data folder's name.
     """
     source = dataset_source(dataset, data_dir, skeleton, name)
     chosen = choose_splits(source, splits, data_dir)
     target = out or records.default_data_dir()
-    built = None if check_only else already_built(source.make_builder, target, chosen)
+    built = None if check_only or replace else already_built(source, target, chosen)
     if built:
-        print(f"{built}: already prepared; delete the folder to prepare it again")
+        print(f"{built}: already prepared; --replace builds it anew")
         return
     checked = {
         split: read_annotations(files.annotations, source.skeleton, files.images, progress=True)
@@ -67,4 +69,4 @@ def main(
     report_faults(checked, LISTED_OF_A_KIND if check_only else None)
     refuse_faults(checked, skip_bad and not check_only)
     if not check_only:
-        build(source.make_builder, checked, target)
+        build(source, checked, target)

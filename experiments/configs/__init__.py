@@ -7,13 +7,16 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
-from experiments.configs import cid, higher_hrnet, paper_rows, spm
+from experiments.configs import cid, dekr, higher_hrnet, paper_rows, spm
 from experiments.configs.base import ExperimentConfig
+from experiments.configs.topdown import EXPERIMENTS
 from pinet_jax.errors import UsageError
 
-ROWS = paper_rows.ROWS | cid.ROWS | higher_hrnet.ROWS | spm.ROWS
+ROWS = paper_rows.ROWS | cid.ROWS | dekr.ROWS | higher_hrnet.ROWS | spm.ROWS
 
-_NO_EXPERIMENTS = ("base", "cid", "field_types", "higher_hrnet", "paper_rows", "spm")
+_NO_EXPERIMENTS = (
+    "base", "cid", "dekr", "field_types", "higher_hrnet", "paper_rows", "spm", "topdown",
+)  # fmt: skip
 
 
 def load_config(name: str) -> ExperimentConfig:
@@ -24,6 +27,8 @@ def load_config(name: str) -> ExperimentConfig:
     """
     if name in ROWS:
         return ROWS[name].experiment()
+    if name in EXPERIMENTS:
+        return EXPERIMENTS[name]()
     path = Path(name)
     if path.suffix == ".py":
         if not path.is_file():
@@ -46,4 +51,4 @@ def load_config(name: str) -> ExperimentConfig:
 def available_configs() -> list[str]:
     """The names that `load_config` knows."""
     files = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted([*(name for name in files if name not in _NO_EXPERIMENTS), *ROWS])
+    return sorted([*(name for name in files if name not in _NO_EXPERIMENTS), *ROWS, *EXPERIMENTS])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from data_pipelines.config import DataConfig
+from data_pipelines.config import DataConfig, PersonDataConfig
+from data_pipelines.device_augmentation import DeviceAugmentationConfig
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from pinet_jax.errors import UsageError
 from pinet_jax.methods.base import InferenceConfig, Method
@@ -31,6 +33,42 @@ class SyntheticConfig:
         """Refuses what cannot be done."""
         if self.passes < 1:
             raise UsageError(f"passes {self.passes}: give 1 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedConfig:
+    """Photographs that lie whole in the devices' memory: files of `pinet-jax pack`."""
+
+    packs: tuple[Path, ...] = ()
+    weights: tuple[float, ...] = ()  # how often each pack is drawn from; alike if none is given
+    # For each pack, whether keypoints may be there that are not labelled: they count neither as
+    # background nor as targets. A pack without a flag is labelled whole.
+    partial: tuple[bool, ...] = ()
+    crowds: int = 0  # rendered crowds beside the packs
+    crowds_weight: float = 0.1  # how often they are drawn from
+    augmentation: DeviceAugmentationConfig = DeviceAugmentationConfig()
+    epoch_images: int = 5000  # that count as an epoch
+    test_annotations: Path | None = None  # a COCO-format file to test on while training
+    test_images: Path | None = None  # the folder of its pictures
+
+    def __post_init__(self) -> None:
+        """Refuses what does not fit together.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        if self.weights and len(self.weights) != len(self.packs):
+            raise UsageError(f"weights {self.weights}: give {len(self.packs)}, one for each pack")
+        if len(self.partial) > len(self.packs):
+            raise UsageError(f"partial {self.partial}: give at most {len(self.packs)}, one a pack")
+        if any(weight <= 0 for weight in (*self.weights, self.crowds_weight)):
+            raise UsageError(f"weights {self.weights}: must be positive")
+
+    @property
+    def all_weights(self) -> tuple[float, ...]:
+        """Of all packs, and last of the rendered crowds if there are any."""
+        weights = self.weights or (1.0,) * len(self.packs)
+        return (*weights, self.crowds_weight) if self.crowds else weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +107,9 @@ class ExperimentConfig:
     """One file of this folder makes one of these, and so does one line of `paper_rows`."""
 
     model: Method
-    data: DataConfig = DataConfig()
+    data: DataConfig | PersonDataConfig = DataConfig()  # the latter for methods that need boxes
     synthetic: SyntheticConfig | None = None  # if given, takes the place of `data`
+    packed: PackedConfig | None = None  # likewise
     inference: InferenceConfig = PINetInference()  # the method's own
     training: TrainingConfig = TrainingConfig()
     loop: LoopConfig = LoopConfig()

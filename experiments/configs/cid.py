@@ -9,26 +9,29 @@ statistics are taken over the whole batch here, and over 20 images there
         --init-backbone hrnet_w32-36af842e.pth
 
 and likewise `cid_crowdpose` and `cid_ochuman`. W48 is `--model.backbone.width 48`; no such network
-was released. A network trained on COCO is tested on OCHuman with `--inference.smoothing 11` and
-`--inference.oks-threshold 0.7`: AP 45.7 on val, 44.6 on test.
+was released. A network trained on COCO is tested on OCHuman with `evaluate --smoothing 11
+--oks-threshold 0.7`: AP 45.7 on val, 44.6 on test.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
+from data_pipelines.config import DataConfig
 from experiments.configs import coco, crowdpose, ochuman
 from experiments.configs.base import ExperimentConfig, PaperResult
 from experiments.configs.paper_rows import Change, Row
 from pinet_jax.methods.cid import CID, CIDInference
 from pinet_jax.methods.pinet import PINet
+from pinet_jax.networks.hrnet import HRNetConfig
 
 
 def _cid(oks_threshold: float = 0.8) -> Change:
     """CID in PINet's place, on every image that has a labelled keypoint."""
 
     def change(config: ExperimentConfig) -> ExperimentConfig:
-        assert isinstance(config.model, PINet)
+        assert isinstance(config.model, PINet) and isinstance(config.data, DataConfig)
+        assert isinstance(config.model.backbone, HRNetConfig)
         area = config.model.min_part_area
         return dataclasses.replace(
             config,

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from data_pipelines.config import DataConfig
 from experiments.configs import coco, crowdpose, ochuman
 from experiments.configs.base import ExperimentConfig, PaperResult
 from experiments.configs.paper_rows import Change, Row
@@ -37,6 +38,7 @@ def _higher_hrnet(doublings: int = 1) -> Change:
     """HigherHRNet in PINet's place, on images with a labelled keypoint; the recipe is its own."""
 
     def change(config: ExperimentConfig) -> ExperimentConfig:
+        assert isinstance(config.data, DataConfig)
         return dataclasses.replace(
             config,
             model=HigherHRNet(config.model.skeleton, doublings=doublings),

@@ -12,7 +12,7 @@ Its authors trained on two GPUs; a training image costs about 0.25 TFLOP.
         --init-backbone hrnet_w32-36af842e.pth
 
 and likewise `spm_crowdpose` and `spm_coco`, for which no published figure is known. With pose
-fusion, `--inference.fusion True`, the paper has AP 48.1 on OCHuman.
+fusion, `evaluate --fusion`, the paper has AP 48.1 on OCHuman.
 """
 
 from __future__ import annotations

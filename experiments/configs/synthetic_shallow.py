@@ -1,8 +1,6 @@
 """Synthetic crowds and the smallest network: minutes of training on a laptop's CPU, no download.
 
-The ablations and the quickstart train it, and the package's network (`synthetic_tiny`) was begun as
-this one. Its AP is in `docs/ablations.md` after 16,000 images, and in
-`pinet_jax/pretrained/synthetic_tiny.md` after more.
+The ablations and the quickstart train it. Its AP after 16,000 images is in `docs/ablations.md`.
 
     pinet-jax train --config synthetic_shallow --workdir runs/synthetic_shallow
 """

@@ -1,9 +1,6 @@
 """Synthetic crowds and a small network: a whole training on a laptop's CPU, without any download.
 
-The network that comes with the package is this one; `pinet_jax/pretrained/synthetic_tiny.md` has
-its trainings, log and figures: AP 42.3 on rendered crowds.
-
-    pinet-jax train --config synthetic_tiny --workdir runs/synthetic_tiny
+pinet-jax train --config synthetic_tiny --workdir runs/synthetic_tiny
 """
 
 import dataclasses

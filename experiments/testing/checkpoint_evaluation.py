@@ -13,6 +13,7 @@ from data_pipelines.annotations import check_results
 from experiments.testing import split_prediction
 from experiments.testing.chosen_network import ChosenNetwork
 from experiments.testing.image_sets import EvaluationSet, SetSource
+from experiments.testing.people_boxes import check_boxes_flag, with_boxes
 from experiments.testing.scoring import ScoreOptions, Source, score_poses
 from experiments.testing.split_prediction import Timing
 from pinet_jax.checkpoints import load_model
@@ -35,6 +36,7 @@ class CheckpointTest:
         batch_size: images of one size at a time, of all devices of this process together.
         metric: the network's own if None.
         submission: what COCO's server is to call the system; None writes no archive for it.
+        boxes: a file of people's boxes, for methods that need them; the annotations' own if None.
     """
 
     network: ChosenNetwork
@@ -43,6 +45,7 @@ class CheckpointTest:
     batch_size: int
     metric: Metric | None = None
     submission: str | None = None
+    boxes: Path | None = None
 
     def identity(self, tested: EvaluationSet) -> dict[str, Any]:
         """What decides the poses: a killed run's are taken up only by the same test."""
@@ -51,6 +54,7 @@ class CheckpointTest:
             "written": self.network.checkpoint.stat().st_mtime_ns,
             "annotations": str(tested.file.resolve()),
             "inference": dataclasses.asdict(self.inference),
+            "boxes": None if self.boxes is None else str(self.boxes.resolve()),
         }
 
 
@@ -66,14 +70,14 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
         InputError: the checkpoint, the ground truth or a picture is at fault.
     """
     experiment = test.network.experiment
-    model, variables, _ = load_model(
-        test.network.checkpoint, experiment.model if experiment else None
-    )
-    tested = test.source.open(model.skeleton)
-    metric = test.metric or metric_of(model.skeleton)
+    model = load_model(test.network.checkpoint, experiment.model if experiment else None)
+    skeleton = model.method.skeleton
+    check_boxes_flag(model.method, test.boxes)
+    tested = with_boxes(test.source.open(skeleton), model.method, test.boxes)
+    metric = test.metric or metric_of(skeleton)
     # Read before the network runs: a fault is to show now, not after an hour.
     dataset = tested.ground_truth(metric) if tested.annotated else None
-    predictor = Predictor(model, variables, test.inference, jax.local_devices())
+    predictor = Predictor(model.method, model.variables, test.inference, jax.local_devices())
     stem = out.with_suffix("")
     found = split_prediction.predict_together(
         tested.images,
@@ -87,11 +91,9 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
         results, timing = found
         _write_poses(out, results, tested, test.submission)
         if dataset is not None:
-            checked = check_results(results, dataset, model.skeleton)
+            checked = check_results(results, dataset, skeleton)
             source = _source(test, tested, metric, predictor, timing)
-            score_poses(
-                dataset, checked, metric, model.skeleton, out=out, source=source, options=options
-            )
+            score_poses(dataset, checked, metric, skeleton, out=out, source=source, options=options)
         split_prediction.discard_partial(stem)
     split_prediction.wait_for_all("the figures")
 
@@ -132,16 +134,14 @@ def _write_poses(
 
 def _protocol(test: CheckpointTest, tested: EvaluationSet, metric: Metric) -> dict[str, str]:
     """What was measured, in words, so that protocols are never mixed in a table."""
-    inference = test.inference
+    procedure = dataclasses.asdict(test.inference)
     return {
         "checkpoint": str(test.network.checkpoint),
         "trained on": test.network.trained_on,
         "tested on": f"{tested.name}, {len(tested.images.ids)} images",
-        "ground-truth boxes": "none",
-        **{
-            field.name.replace("_", " "): _in_words(getattr(inference, field.name))
-            for field in dataclasses.fields(inference)
-        },
+        "ground-truth boxes": "none" if tested.images.boxes is None or test.boxes else "all",
+        **({} if test.boxes is None else {"boxes": str(test.boxes)}),
+        **{name.replace("_", " "): _in_words(value) for name, value in procedure.items()},
         "metric": _RULES[metric],
     }
 
@@ -149,7 +149,7 @@ def _protocol(test: CheckpointTest, tested: EvaluationSet, metric: Metric) -> di
 def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
+    return ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
 
 
 def _speed(timing: Timing, batch_size: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pinet_jax.checkpoints import load_config as stored_config
 from pinet_jax.errors import InputError
 from pinet_jax.methods.base import InferenceConfig
 from pinet_jax.methods.pinet import PINetInference
-from pinet_jax.pretrained import SYNTHETIC_TINY
+from pinet_jax.pretrained import PHOTOGRAPHS
 
 
 class ChosenNetwork(NamedTuple):
@@ -43,13 +43,17 @@ def choose_network(checkpoint: Path | None, config: str | None) -> ChosenNetwork
         return ChosenNetwork(checkpoint, None, "not stated; name its --config")
     if checkpoint is None:
         print(
-            "no --checkpoint: this is the small network that comes with the package, trained on "
-            "rendered crowds alone; for photographs, `convert` the released weights or `train`"
+            "no --checkpoint: this is the small network that comes with the package, trained on a "
+            "few thousand photographs; for a larger one `convert` released weights, or `train`"
         )
-        checkpoint = SYNTHETIC_TINY
-    known = experiment or load_config("synthetic_tiny")
-    data = f"{known.data.dataset} {known.data.train_split}"
-    trained_on = data if known.synthetic is None else "rendered crowds"
+        checkpoint = PHOTOGRAPHS
+    known = experiment or load_config("photographs")
+    if known.packed is not None:
+        trained_on = "packs of photographs"
+    elif known.synthetic is not None:
+        trained_on = "rendered crowds"
+    else:
+        trained_on = f"{known.data.dataset} {known.data.train_split}"
     return ChosenNetwork(checkpoint, experiment, trained_on)
 
 
@@ -64,9 +68,9 @@ def procedure_of(checkpoint: str | None, config: str | None) -> InferenceConfig:
     Raises:
         UsageError: there is no such config.
     """
-    if config is not None or checkpoint is None:
-        return load_config(config or "synthetic_tiny").inference
+    if config is not None:
+        return load_config(config).inference
     try:
-        return stored_config(checkpoint)[1]
+        return stored_config(checkpoint or PHOTOGRAPHS)[1]
     except InputError:  # said when it is read, after all flags have been looked at
         return PINetInference()

@@ -31,11 +31,14 @@ class ImageSet:
         ids: [N].
         shapes: their (H, W).
         read: from a place in the two lists to the image's pixels, uint8 [H, W, 3].
+        boxes: their people's, float64 [M, 5] each, for methods that need boxes; see
+            `experiments.testing.people_boxes`.
     """
 
     ids: Sequence[int]
     shapes: Sequence[tuple[int, int]]
     read: Callable[[int], np.ndarray]
+    boxes: Sequence[np.ndarray] | None = None
 
     @classmethod
     def of_split(cls, split: Split) -> ImageSet:
@@ -69,6 +72,7 @@ class ImageSet:
             [self.ids[place] for place in places],
             [self.shapes[place] for place in places],
             lambda i: self.read(places[i]),
+            None if self.boxes is None else [self.boxes[place] for place in places],
         )
 
 

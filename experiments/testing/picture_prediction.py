@@ -37,6 +37,7 @@ def predict_tasks(
     *,
     score_threshold: float,
     batch_size: int,
+    boxes: Sequence[np.ndarray] | None = None,
 ) -> int:
     """Predicts all pictures, group by group, and writes the drawn ones and poses.json.
 
@@ -47,7 +48,8 @@ def predict_tasks(
         predictor: the model.
         out: folder of poses.json.
         score_threshold: poses below it are not drawn.
-        batch_size: pictures of one shape given to the predictor at a time, at most.
+        batch_size: frames of one shape that go through the device at a time, at most.
+        boxes: of every picture's people, [M, 5] each, for methods that need them.
 
     Returns:
         How many pictures were reported as unreadable.
@@ -59,21 +61,22 @@ def predict_tasks(
     pictures = _Pictures(tasks)
     drawn: list[Future[None]] = []
     shapes = [task.shape for task in tasks]
-    batches = make_batches(predictor, shapes, range(len(tasks)), batch_size)
+    batches = make_batches(predictor, shapes, range(len(tasks)), batch_size, boxes)
+    predicted = predict_batches(predictor, batches, pictures.read, boxes)
     with (
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(total=len(tasks), desc="predict", unit="image") as progress,
     ):
-        _announce(progress, predictor, tasks, batches, 0)
-        for number, found in enumerate(predict_batches(predictor, batches, pictures.read), 1):
+        _announce(progress, batches, 0)
+        for number, found in enumerate(predicted, 1):
             _finish(drawn)
-            for place, image, stages in zip(found.places, found.images, found.poses, strict=True):
+            for place, stages in found.poses.items():
                 poses[place] = stages["final"]
-                arguments = image, poses[place], predictor.skeleton, score_threshold
+                arguments = found.images[place], poses[place], predictor.skeleton, score_threshold
                 drawn.append(pool.submit(_draw, tasks[place].drawing, *arguments))
             pictures.report(found.batch)
             progress.update(len(found.batch.places))
-            _announce(progress, predictor, tasks, batches, number)
+            _announce(progress, batches, number)
         _finish(drawn)
     _write_poses(out / "poses.json", tasks, poses)
     return len(pictures.errors)
@@ -112,22 +115,12 @@ def _write_poses(file: Path, tasks: Sequence[Task], poses: dict[int, Poses]) -> 
     print(f"{file}: pictures {len(poses)}, poses {len(entries)}")
 
 
-def _announce(
-    progress: tqdm,
-    predictor: PosePredictor,
-    tasks: Sequence[Task],
-    batches: Sequence[Batch],
-    number: int,
-) -> None:
-    """Says what the batch does; one of a new input compiles, which may take half a minute."""
-
-    def program(batch: Batch) -> tuple[int, tuple[tuple[int, int], ...]]:
-        return batch.size, predictor.frame_shapes(tasks[batch.places[0]].shape)
-
+def _announce(progress: tqdm, batches: Sequence[Batch], number: int) -> None:
+    """Says what the batch does; one of a new program compiles, which may take half a minute."""
     if number < len(batches):
-        new = program(batches[number])
-        compiles = new not in map(program, batches[:number])
-        progress.set_description("compile {} x {}".format(*new[1][0]) if compiles else "predict")
+        shapes, _ = program = batches[number].program
+        compiles = program not in (batch.program for batch in batches[:number])
+        progress.set_description("compile {} x {}".format(*shapes[0]) if compiles else "predict")
 
 
 def _draw(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from experiments.testing.image_sets import ImageSet
 from experiments.testing.predicting import (
     PosePredictor,
+    Shapes,
     Stages,
     make_batches,
     predict_batches,
@@ -61,25 +62,25 @@ def predict_split(
         category_id: of the result entries.
     """
     todo = [place for place, image_id in enumerate(images.ids) if image_id not in partial.done]
-    seen: set[tuple[int, ...]] = set()
+    seen: set[tuple[Shapes, int]] = set()
     timed_images, timed_seconds = 0, 0.0
     start = last = time.perf_counter()
-    batches = make_batches(predictor, images.shapes, todo, batch_size)
+    batches = make_batches(predictor, images.shapes, todo, batch_size, images.boxes)
     done = len(images.ids) - len(todo)
     with tqdm(total=len(images.ids), initial=done, desc="evaluate", unit="image") as progress:
-        for found in predict_batches(predictor, batches, images.read):
-            for place, stages in zip(found.places, found.poses, strict=True):
+        for found in predict_batches(predictor, batches, images.read, images.boxes):
+            for place, stages in found.poses.items():
                 final = stages["final"]
                 entries = pose_entries(
                     images.ids[place], final.keypoints, final.scores, category_id=category_id
                 )
                 partial.add(images.ids[place], entries)
-            progress.update(len(found.places))
+            progress.update(len(found.poses))
             now = time.perf_counter()
-            if found.input_shape in seen:
-                timed_images += len(found.places)
+            if found.batch.program in seen:
+                timed_images += len(found.poses)
                 timed_seconds += now - last
-            seen.add(found.input_shape)
+            seen.add(found.batch.program)
             last = now
     rate = timed_images / timed_seconds if timed_seconds else None
     return Timing(len(todo), last - start, rate)
@@ -173,9 +174,9 @@ def predict_stages(
     """
     wanted = set(image_ids)
     places = [place for place, image_id in enumerate(images.ids) if image_id in wanted]
-    batches = make_batches(predictor, images.shapes, places, batch_size)
+    batches = make_batches(predictor, images.shapes, places, batch_size, images.boxes)
     return {
         images.ids[place]: {name: poses for name, poses in stages.items() if name != "final"}
-        for found in predict_batches(predictor, batches, images.read)
-        for place, stages in zip(found.places, found.poses, strict=True)
+        for found in predict_batches(predictor, batches, images.read, images.boxes)
+        for place, stages in found.poses.items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -65,7 +66,7 @@ def restored_state(
 
 def note_config(config: ExperimentConfig, workdir: Path) -> None:
     """Writes the config for whoever looks into the folder; says what changed since the start."""
-    content = json.loads(json.dumps(dataclasses.asdict(config), default=lambda f: f.__name__))
+    content = json.loads(json.dumps(dataclasses.asdict(config), default=_as_text))
     file = workdir / "config.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -75,3 +76,8 @@ def note_config(config: ExperimentConfig, workdir: Path) -> None:
             write_whole(file, json.dumps(content, indent=1) + "\n")
     except (OSError, ValueError) as error:
         raise InputError(f"--workdir {workdir}: cannot be used ({error})") from error
+
+
+def _as_text(value: Any) -> str:
+    """What JSON has no word for: a graph function by its name, a path as it is."""
+    return str(value) if isinstance(value, Path) else value.__name__

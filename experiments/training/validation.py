@@ -14,6 +14,7 @@ import numpy as np
 from data_pipelines.annotations import check_results
 from experiments.configs.base import ExperimentConfig
 from experiments.testing.image_sets import EvaluationSet
+from experiments.testing.people_boxes import with_boxes
 from experiments.testing.split_prediction import predict_split
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.dataset import metric_of
@@ -35,7 +36,8 @@ class Validation:
             tested: the test set.
             workdir: the training's folder; pictures go into it.
         """
-        self._config, self._tested, self._workdir = config, tested, workdir
+        self._config, self._workdir = config, workdir
+        self._tested = with_boxes(tested, config.model)
         skeleton = config.model.skeleton
         self._metric = metric_of(skeleton)
         self._dataset = tested.ground_truth(self._metric)

@@ -89,12 +89,18 @@ def replace_backbone(
     """
     bare = {name.removeprefix("backbone."): array for name, array in state.items()}
     extras = method.backbone.imagenet_extras
-    kept = {f"backbone.{n}": array for n, array in bare.items() if not n.startswith(extras)}
-    everything = _leaves(abstract_variables(method), torch_entry)
-    leaves = [leaf for leaf in everything if leaf.path[1] == "backbone"]
-    backbone = _fill(kept, leaves, where)
+    bare = {name: array for name, array in bare.items() if not name.startswith(extras)}
+    lacks = tuple(f"backbone.{name}" for name in method.backbone.imagenet_lacks)
+    leaves = [
+        leaf
+        for leaf in _leaves(abstract_variables(method), torch_entry)
+        if leaf.path[1] == "backbone" and not leaf.entry.names[0].startswith(lacks)
+    ]
+    _check_fit({f"backbone.{name}": array for name, array in bare.items()}, leaves, where)
+    adapted = method.backbone.adapt_imagenet(bare)
+    new = _fill({f"backbone.{name}": array for name, array in adapted.items()}, leaves, where)
     return {
-        collection: {**tree, "backbone": backbone[collection]["backbone"]}
+        collection: {**tree, "backbone": {**tree["backbone"], **new[collection]["backbone"]}}
         for collection, tree in variables.items()
     }
 
@@ -133,7 +139,20 @@ def _counters(names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def _fill(state: StateDict, leaves: list[_Leaf], where: str) -> Variables:
-    """Variables of all leaves, and an error that lists what does not fit."""
+    """Variables of all leaves."""
+    _check_fit(state, leaves, where)
+    variables: Variables = {}
+    for leaf in leaves:
+        arrays = [np.asarray(state[name]).astype(np.float32) for name in leaf.entry.names]
+        node = variables
+        for key in leaf.path[:-1]:
+            node = node.setdefault(key, {})
+        node[leaf.path[-1]] = leaf.entry.from_torch(arrays)
+    return variables
+
+
+def _check_fit(state: StateDict, leaves: list[_Leaf], where: str) -> None:
+    """Raises an error that lists what does not fit."""
     expected = {
         name: shape
         for leaf in leaves
@@ -153,14 +172,6 @@ def _fill(state: StateDict, leaves: list[_Leaf], where: str) -> Variables:
             f"unexpected {_listed(unexpected)}; of another shape {_listed(misshaped)}; "
             "is the config the right one?"
         )
-    variables: Variables = {}
-    for leaf in leaves:
-        arrays = [np.asarray(state[name]).astype(np.float32) for name in leaf.entry.names]
-        node = variables
-        for key in leaf.path[:-1]:
-            node = node.setdefault(key, {})
-        node[leaf.path[-1]] = leaf.entry.from_torch(arrays)
-    return variables
 
 
 def _get(tree: Variables, path: Iterable[str]) -> Any:

@@ -11,14 +11,19 @@ from pinet_jax.config_json import from_json, to_json
 from pinet_jax.errors import InputError
 from pinet_jax.methods.base import InferenceConfig, Method
 from pinet_jax.methods.cid import CID
+from pinet_jax.methods.dekr import DEKR
 from pinet_jax.methods.higher_hrnet import HigherHRNet
 from pinet_jax.methods.pinet import PINet
+from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet
 
 METHODS: tuple[type[Method], ...] = (
-    PINet,
+    PINet,  # the first is meant where a file names none
+    SimpleBaseline,
+    TopDownHRNet,
     CID,
+    DEKR,
     HigherHRNet,
-)  # the first is meant where a file names none
+)
 
 
 def config_to_json(method: Method, inference: InferenceConfig) -> dict[str, Any]:

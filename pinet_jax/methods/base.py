@@ -105,8 +105,8 @@ class Method(abc.ABC):
         stages: what `poses` returns, in the order in which poses come to be; the last is "final".
         needs_boxes: whether frames are made from boxes of people.
         batch_arrays: what `losses` reads of a batch.
-        output_layers: names of layers that put out results or read pixels; Muon leaves their
-            kernels to Adam.
+        output_layers: names of layers whose kernels Muon leaves to Adam: those that put out
+            results, and first layers of parts that start from features, such as refinement.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # for type checkers: `replace` takes it

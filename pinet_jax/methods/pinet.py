@@ -41,7 +41,13 @@ from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.networks.sampling import take_positions
 from pinet_jax.poses import PoseSet
 from pinet_jax.skeletons import COCO_17, Partition, Skeleton
-from pinet_jax.targets import SMALL_AREA, Targets, on_map, render_targets
+from pinet_jax.targets import (
+    SMALL_AREA,
+    Targets,
+    on_map,
+    only_known_background,
+    render_targets,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +73,9 @@ class PINetInference(BottomUpInference):
     # Of the scores at other scales than 1. The released code names it without a value; 0.9 is its
     # sister project's for COCO, 0.8 for CrowdPose.
     scale_decrease: float = 0.9
+    # Scores are multiplied by this power of the pose's area, in tenths of the frame's: among
+    # equally sure poses of photographs, large ones are more exact. The paper has no such rule: 0.
+    area_exponent: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +122,10 @@ class PINet(BottomUp):
             part_sigma=self.part_sigma,
             offset_radius=self.offset_radius,
         )
-        return jax.vmap(render)(on_map(batch, STRIDE), batch["area"], batch["valid_mask"])
+        targets = jax.vmap(render)(on_map(batch, STRIDE), batch["area"], batch["valid_mask"])
+        if "background" in batch:
+            targets = only_known_background(targets, batch["background"])
+        return targets
 
     def losses(self, net: Any, batch: Batch) -> dict[str, jax.Array]:
         """Point, offset and, with refinement, refinement loss (section 3.3 of the paper)."""
@@ -147,8 +159,11 @@ class PINet(BottomUp):
         )
         results = {scale: self._poses_at_scale(net, inference, x) for scale, x in scales}
         _, height, width, _ = frames.pixels[inference.scales.index(1.0)].shape
-        scores = jnp.concatenate(_comparable_scores(results, inference.scale_decrease), axis=1)
-        mask = jnp.concatenate([r.mask for r in results.values()], axis=1)
+        masks = [r.mask for r in results.values()]
+        comparable = decoding.comparable_scores(
+            [r.scores for r in results.values()], masks, list(results), inference.scale_decrease
+        )
+        scores, mask = jnp.concatenate(comparable, axis=1), jnp.concatenate(masks, axis=1)
 
         def pose_set(points: Sequence[jax.Array]) -> PoseSet:
             enlarged = [p * (STRIDE / scale) for p, scale in zip(points, results, strict=True)]
@@ -159,7 +174,11 @@ class PINet(BottomUp):
 
         def fuse(poses: PoseSet) -> PoseSet:
             groups = fusion.group_poses(poses, self.skeleton.sigmas, inference.oks_threshold)
-            return fusion.fuse_groups(groups) if inference.fusion else fusion.leaders(groups)
+            final = fusion.fuse_groups(groups) if inference.fusion else fusion.leaders(groups)
+            if not inference.area_exponent:
+                return final
+            tenths = fusion.tight_area(final.keypoints) / (0.1 * height * width)
+            return fusion.by_score(final, final.scores * tenths**inference.area_exponent)
 
         refined = pose_set([r.refined for r in results.values()])
         coarse = pose_set([r.coarse for r in results.values()])
@@ -248,20 +267,6 @@ def _flat(x: jax.Array, trailing: int) -> jax.Array:
     """[B, S, N, ...] -> [B, S * N, ...], with so many axes behind."""
     kept = x.shape[x.ndim - trailing :]
     return x.reshape(x.shape[0], -1, *kept)
-
-
-def _comparable_scores(results: dict[float, _ScaleResult], decrease: float) -> list[jax.Array]:
-    """Pose scores; those of other scales are brought to scale 1's range, and a little below."""
-
-    def highest(result: _ScaleResult) -> jax.Array:  # [B, 1]
-        scores = jnp.where(result.mask, result.scores, -jnp.inf).max(axis=1, keepdims=True)
-        return jnp.where(result.mask.any(axis=1, keepdims=True), scores, 1)
-
-    top = highest(results[1.0])
-    return [
-        result.scores if scale == 1.0 else result.scores / highest(result) * top * decrease
-        for scale, result in results.items()
-    ]
 
 
 def _read_heatmaps(

@@ -30,13 +30,23 @@ def _fold(params: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:
         if "var" not in inner:
             folded[name] = _fold(params[name], inner)
             continue
-        before = _layer_before(name)
+        before = _layer_before(name, params)
         folded[before] = _fold_layer(params[before], folded.pop(name), inner)
     return folded
 
 
-def _layer_before(norm: str) -> str:
+# EfficientNet's published names; its stem and its expansions have a normalisation of one name.
+_EFFICIENTNET = {
+    "_bn0": ("_expand_conv", "_conv_stem"),
+    "_bn1": ("_depthwise_conv",),
+    "_bn2": ("_project_conv",),
+}
+
+
+def _layer_before(norm: str, params: dict[str, Any]) -> str:
     """The layer that a normalisation follows: bn1 -> conv1, bn -> conv, downsample.1 -> .0."""
+    if norm in _EFFICIENTNET:
+        return next(layer for layer in _EFFICIENTNET[norm] if layer in params)
     if norm.startswith("bn"):
         return norm.replace("bn", "conv")
     return re.sub(r"\d+$", lambda number: str(int(number[0]) - 1), norm)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from pinet_jax.networks.imagenet import PublishedAsIs
 from pinet_jax.networks.layers import (
     Compute,
     Layers,
@@ -24,7 +25,7 @@ from pinet_jax.networks.layers import (
 
 
 @dataclasses.dataclass(frozen=True)
-class HRNetConfig:
+class HRNetConfig(PublishedAsIs):
     """Widths and depths of the backbone; by default HRNet-W32."""
 
     stem_width: int = 64  # channels of the two convolutions at 1/2 and 1/4

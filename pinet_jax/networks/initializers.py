@@ -84,6 +84,11 @@ def normal(deviation: float) -> Initializer:
     )
 
 
+def he_normal(fan_in: int) -> Initializer:
+    """Normal numbers that keep a ReLU network's activations at one scale (He et al., 2015)."""
+    return normal(math.sqrt(2 / fan_in))
+
+
 def uniform(bound: float) -> Initializer:
     """Uniform in +-bound."""
 

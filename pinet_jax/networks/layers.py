@@ -166,13 +166,15 @@ def at_least_float32(x: jax.Array) -> jax.Array:
     return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
-def _conv(features: int, size: int, *, stride: int = 1, **options: Any) -> nn.Conv:
-    # torch's padding; 'SAME' is not symmetric at stride 2
+def _conv(
+    features: int, size: int, *, stride: int = 1, padding: Any = None, **options: Any
+) -> nn.Conv:
     return nn.Conv(
         features,
         (size, size),
         strides=stride,
-        padding=size // 2,
+        # torch's padding by default; 'SAME' is not symmetric at stride 2
+        padding=size // 2 if padding is None else padding,
         conv_general_dilated=convolve if stride > 1 or size > 1 else multiply,
         kernel_init=initializers.normal(0.001),
         bias_init=initializers.zeros,

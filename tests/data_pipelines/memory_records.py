@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
@@ -11,6 +13,8 @@ from pinet_jax.skeletons import COCO_17, Skeleton
 
 class MemoryRecords:
     """A list of records with what the input pipeline needs of a split."""
+
+    folder = Path("memory")  # nothing is there
 
     def __init__(self, records: list[Record], skeleton: Skeleton = COCO_17) -> None:
         self.records = records

@@ -10,6 +10,7 @@ from data_pipelines.augmentation import (
     affine_matrix,
     random_numbers,
     sample_augmentation,
+    squared_reach,
     warp_area,
     warp_corners,
     warp_image,
@@ -190,3 +191,9 @@ def test_numbers_differ_by_seed_epoch_and_index():
         for index in range(4)
     }
     assert len(drawn) == 64
+
+
+def test_reach_is_the_far_corner_of_what_is_labelled():
+    keypoints = np.array([[[3, 1, 2], [2, 4, 1], [9, 9, 0]], [[5, 5, 0]] * 3], np.float32)
+    np.testing.assert_array_equal(squared_reach(keypoints), [3**2 + 4**2, 0])
+    assert squared_reach(np.zeros((0, 17, 3), np.float32)).shape == (0,)

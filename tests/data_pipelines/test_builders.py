@@ -103,11 +103,10 @@ def test_tfds_reads_the_records_too(tmp_path):
 
 def test_coco_cuts_out_crowds_and_keeps_labelled_people(tmp_path):
     content = coco_files.content(2)
+    unlabelled = {"keypoints": [0] * 51, "num_keypoints": 0}
     content["annotations"] += [
-        coco_files.person(
-            200, 1, iscrowd=1, num_keypoints=0, bbox=[40, 0, 8, 8], segmentation=None
-        ),
-        coco_files.person(201, 1, num_keypoints=0, segmentation=[[0, 20, 10, 20, 10, 30, 0, 30]]),
+        coco_files.person(200, 1, iscrowd=1, **unlabelled, bbox=[40, 0, 8, 8], segmentation=None),
+        coco_files.person(201, 1, **unlabelled, segmentation=[[0, 20, 10, 20, 10, 30, 0, 30]]),
     ]
     split = _build(CocoKeypoints, content, tmp_path)
     record = split.record(0)

@@ -160,6 +160,7 @@ def test_rows_hold_what_the_augmentation_makes():
                 CONFIG.augmentation, height, width, augmentation.random_numbers(5, epoch, place)
             )
             people = len(record["area"])
+            assert batch["mirrored"][row] == drawn.mirrored
             assert batch["image_id"][row] == record["image_id"]
             np.testing.assert_array_equal(
                 batch["image"][row], augmentation.warp_image(image, drawn, 64)
@@ -170,13 +171,19 @@ def test_rows_hold_what_the_augmentation_makes():
             np.testing.assert_allclose(
                 batch["keypoints"][row, :people],
                 augmentation.warp_keypoints(
-                    record["keypoints"], drawn, height, width, 16, COCO_17.mirror_permutation
+                    record["keypoints"], drawn, height, width, 64, COCO_17.mirror_permutation
                 ),
                 rtol=1e-6,
             )
             np.testing.assert_allclose(
                 batch["area"][row, :people],
                 augmentation.warp_area(record["area"], drawn, height, width, 64),
+                rtol=1e-6,
+            )
+            reach = augmentation.squared_reach(record["keypoints"])
+            np.testing.assert_allclose(
+                batch["reach"][row, :people],
+                augmentation.warp_area(reach, drawn, height, width, 64),
                 rtol=1e-6,
             )
             np.testing.assert_allclose(

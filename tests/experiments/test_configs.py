@@ -2,6 +2,7 @@
 
 import pytest
 
+from data_pipelines.config import PersonDataConfig
 from experiments.commands.flags import given, in_flags, local_paths
 from experiments.configs import available_configs, load_config
 from experiments.configs.paper_rows import ABLATIONS, ROWS
@@ -11,7 +12,8 @@ from pinet_jax.errors import UsageError
 @pytest.mark.parametrize("name", available_configs())
 def test_every_name_makes_an_experiment(name):
     config = load_config(name)
-    assert type(config.inference) is type(config.model).inference_type
+    assert isinstance(config.inference, config.model.inference_type)
+    assert isinstance(config.data, PersonDataConfig) == config.model.needs_boxes
     if config.paper is not None:
         assert config.paper.where
         assert all(0.3 < figure < 1 for figure in config.paper.figures.values())

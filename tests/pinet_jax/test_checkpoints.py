@@ -18,8 +18,9 @@ from pinet_jax.methods import config_from_json, config_to_json
 from pinet_jax.methods.base import abstract_variables, init_variables
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.networks import graphs
+from pinet_jax.networks.efficientnet import LITE2
 from pinet_jax.networks.refinement import RefinementConfig
-from pinet_jax.pretrained import SYNTHETIC_TINY
+from pinet_jax.pretrained import PHOTOGRAPHS
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.tiny import MICRO
 
@@ -167,8 +168,8 @@ def test_configs_of_before_there_were_several_methods_are_read():
 
 
 def test_the_package_network_is_read():
-    model = load_model(SYNTHETIC_TINY)
-    assert model.method.backbone.modules == (1, 4, 2)
+    model = load_model(PHOTOGRAPHS)
+    assert model.method.backbone == LITE2
     shapes = jax.tree.map(lambda x: x.shape, abstract_variables(model.method))
     assert jax.tree.map(lambda x: x.shape, model.variables) == shapes
 

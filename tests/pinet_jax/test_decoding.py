@@ -1,6 +1,7 @@
 """Decoding against the reference's figures and slow readable twins."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -74,6 +75,27 @@ def test_the_mirrored_image_is_shifted_onto_the_maps_positions():
     image = np.arange(8, dtype=np.float32)[None, None, :, None] + 1
     mirrored = decoding.mirror_images(np.broadcast_to(image, (1, 2, 8, 3)))
     np.testing.assert_array_equal(mirrored[0, 0, :, 0], [5, 4, 3, 2, 1, 0, 0, 0])
+
+
+def test_behind_the_shifted_image_its_own_last_columns_may_stay():
+    image = np.broadcast_to(np.arange(8, dtype=np.float32)[None, None, :, None], (1, 2, 8, 3))
+    mirrored = decoding.mirror_images(image, keep_last=True)
+    np.testing.assert_array_equal(mirrored[0, 0, :, 0], [4, 3, 2, 1, 0, 2, 1, 0])
+
+
+def test_scores_of_other_scales_come_to_the_range_of_scale_1():
+    scores = [jnp.asarray([[2.0, 4.0, 9.0]]), jnp.asarray([[0.5, 0.2]]), jnp.asarray([[7.0]])]
+    masks = [
+        jnp.asarray([[True, True, False]]),
+        jnp.asarray([[True, True]]),
+        jnp.asarray([[False]]),
+    ]
+    found = decoding.comparable_scores(scores, masks, (2.0, 1.0, 0.5), 0.8)
+    np.testing.assert_allclose(found[0][0, :2], [0.2, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(found[1][0], [0.5, 0.2], rtol=1e-6)
+    nobody = [masks[0], ~masks[1], masks[2]]  # then the highest score counts as 1
+    found = decoding.comparable_scores(scores, nobody, (2.0, 1.0, 0.5), 0.8)
+    np.testing.assert_allclose(found[0][0, :2], [0.4, 0.8], rtol=1e-6)
 
 
 def slow_enlarged(heatmap, factor):

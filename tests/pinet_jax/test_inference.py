@@ -196,6 +196,17 @@ def test_poses_come_best_first_before_fusion():
     assert (np.diff(scores) <= 0).all()
 
 
+def test_scores_grow_with_a_power_of_the_poses_share_of_the_frame():
+    picture = images((64, 64))[0]  # its frame has its pixels
+    plain, weighted = (micro(area_exponent=p).predict(picture) for p in (0.0, 0.5))
+    assert (np.diff(weighted.scores) <= 0).all()
+    extent = np.ptp(plain.keypoints[..., :2], axis=1)  # [N, 2]
+    expected = plain.scores * np.sqrt(extent.prod(axis=-1) / (0.1 * 64 * 64))
+    order = np.argsort(-expected, kind="stable")
+    np.testing.assert_allclose(weighted.scores, expected[order], rtol=1e-4)
+    np.testing.assert_allclose(weighted.keypoints, plain.keypoints[order], rtol=1e-4, atol=1e-3)
+
+
 def test_the_order_of_scales_does_not_matter():
     picture = images((64, 64))[0]
     first = micro(scales=(0.5, 1.0)).predict(picture)

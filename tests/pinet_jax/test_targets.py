@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Partition
-from pinet_jax.targets import SMALL_AREA, Targets, on_map, render_targets
+from pinet_jax.targets import (
+    SMALL_AREA,
+    Targets,
+    on_map,
+    only_known_background,
+    render_targets,
+)
 from tests.conftest import golden
 
 SETS = {
@@ -184,6 +190,23 @@ def test_mask_silences_maps_but_not_offsets():
     np.testing.assert_array_equal(masked.heatmap, free.heatmap)
     np.testing.assert_array_equal(masked.offset_weight, free.offset_weight)
     assert free.offset_weight.any()
+
+
+def test_unknown_background_counts_nothing_but_where_somebody_is():
+    keypoints = np.zeros((1, 17, 3))
+    keypoints[0, 0] = 6, 6, 2
+    free = _one(keypoints, [5000.0], 24, COCO_17.partition("part-large"))
+    background = np.ones((24, 24, 18), bool)
+    background[:12, :, 0] = False  # of the nose, in the upper half
+    background[:, :5, -1] = False  # of parts, on the left
+    ours = only_known_background(free, jnp.asarray(background))
+    expected = np.where(free.heatmap > 0, 1, 0.1)
+    expected[:12, :, 0] = free.heatmap[:12, :, 0] > 0
+    np.testing.assert_allclose(ours.heatmap_weight, expected, rtol=1e-6)
+    parts = np.where(free.part_map > 0, 1, 0.1)
+    parts[:, :5] = free.part_map[:, :5] > 0
+    np.testing.assert_allclose(ours.part_map_weight, parts, rtol=1e-6)
+    np.testing.assert_array_equal(ours.offset_weight, free.offset_weight)
 
 
 def test_windows_are_cut_at_the_maps_border():

@@ -33,9 +33,13 @@ def test_a_limb_and_its_points_have_the_persons_colour():
 
 
 def test_a_low_score_is_fainter():
-    scores = (0.5, 0.3, 0.1)
+    scores = (0.25, 0.15, 0.05)
     picture = draw_poses(
-        grey(), [stick(50 + 90 * i, s) for i, s in enumerate(scores)], scores, STICK
+        grey(),
+        [stick(50 + 90 * i, s) for i, s in enumerate(scores)],
+        scores,
+        STICK,
+        score_threshold=0,
     )
     seen = [
         np.abs(picture[100, 50 + 90 * i].astype(int) - 90).sum()

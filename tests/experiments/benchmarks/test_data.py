@@ -15,8 +15,9 @@ def test_measures_both_and_counts_bytes():
     found = measure_data(make_records(5), config, batch_size=3, batches=2, rounds=2)
     assert found.images_per_second > 0 and found.opencv_images_per_second > 0
     image, mask, keypoints, area = 64 * 64 * 3, 16 * 16, 4 * 17 * 3 * 4, 4 * 4
-    mirrored = 1
-    assert found.bytes_per_image == image + mask + keypoints + area + mirrored
+    mirrored, reach, corners = 1, 4 * 4, 4 * 4 * 2 * 4
+    labels = keypoints + area + mirrored + reach + corners
+    assert found.bytes_per_image == image + mask + labels
     if before is not None:
         assert os.sched_getaffinity(0) == before
 

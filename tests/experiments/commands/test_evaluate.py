@@ -62,6 +62,7 @@ def test_a_checkpoint_gives_the_figures_of_its_own_result_file(micro, coco, tmp_
     assert figures["poses"] == len(json.loads(results.read_text())) > 0
     assert figures["metric"] == "coco"
     assert figures["protocol"]["ground-truth boxes"] == "none"
+    assert figures["protocol"]["input size"] == "64"
     assert "images" in figures["speed"]["time"]
     page = out.with_suffix(".html").read_text()
     assert '"name":"coarse"' in page and '"name":"refined"' in page and '"name":"final"' in page
@@ -97,8 +98,8 @@ def test_images_without_annotations_give_the_servers_archive(micro, coco, tmp_pa
     [
         ([], "name what to test on"),
         (["--checkpoint", "c", "--results", "r"], "--checkpoint does not go with --results"),
-        (["--checkpoint", "c", "--config", "synthetic_tiny"], "name what to test on"),
-        (["--checkpoint", "c", "--annotations", "a.json"], "--annotations needs --images"),
+        (["--config", "synthetic_tiny"], "name what to test on"),
+        (["--annotations", "a.json"], "--annotations needs --images"),
         (["--checkpoint", "c", "--config", "nothing"], "--config nothing"),
         (["--dataset", "absent", "--split", "val"], "absent"),
         (["--annotations", "a", "--images", "i", "--split", "val"], "--split does not go with"),

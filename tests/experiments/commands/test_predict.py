@@ -1,6 +1,7 @@
 """The command `predict`: files in, poses.json and drawn pictures out."""
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -17,9 +18,8 @@ from experiments.testing.picture_prediction import predict_tasks
 from experiments.testing.pictures import drawing_names, plan
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
-from pinet_jax.frames import FrameBatch
 from pinet_jax.images import read_image
-from pinet_jax.inference import Predictor, Prepared
+from pinet_jax.inference import Predictor
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.poses import Poses
 from pinet_jax.resizing import resized_shape
@@ -42,18 +42,15 @@ class FakePredictor:
     def frame_shapes(self, image_shape):
         return (resized_shape(*image_shape, 128),)
 
-    def prepare(self, images, batch_size=None):
-        assert 0 < len(images) <= batch_size
-        shapes = [image.shape[:2] for image in images]
-        self.batches.append((batch_size, shapes))
-        scores = np.array([image[..., 0].mean() / 255 for image in images], np.float32)
-        return Prepared([FrameBatch((scores,), None)], shapes)
+    def frames(self, image, boxes=None):
+        return [image]
 
-    def predict_prepared(self, prepared):
-        return [
-            {"final": self._poses(score, *shape)}
-            for score, shape in zip(prepared.batches[0].pixels[0], prepared.frames, strict=True)
-        ]
+    def predict_stream(self, images, batch_size):
+        while batch := list(itertools.islice(images, batch_size)):
+            self.batches.append((batch_size, [image.shape[:2] for _, (image,) in batch]))
+            for place, (image,) in batch:
+                score = np.float32(image[..., 0].mean() / 255)
+                yield place, {"final": self._poses(score, *image.shape[:2])}
 
     def _poses(self, score, height, width):
         keypoints = np.full((1, 17, 3), score, np.float32)

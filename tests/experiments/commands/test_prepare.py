@@ -111,8 +111,62 @@ def test_a_second_time_nothing_is_done(ochuman, tmp_path, capsys):
     capsys.readouterr()
     main("ochuman", data_dir=ochuman[0], out=tmp_path / "out", splits=("val",))
     assert "already prepared" in capsys.readouterr().out
-    with pytest.raises(InputError, match="prepared before with val only; delete the folder"):
+    with pytest.raises(InputError, match="before with val only; prepare val, test with --replace"):
         main("ochuman", data_dir=ochuman[0], out=tmp_path / "out")
+
+
+def _other_project(folder):
+    content = coco_files.content(2, first_id=50)
+    coco_files.write_images(folder / "images", content)
+    _write(folder, "val", content)
+
+
+def _corrected(folder):
+    content = coco_files.content(3)
+    content["annotations"][0]["keypoints"][0] += 1
+    _write(folder, "val", content)
+
+
+def _other_picture(folder):
+    (folder / "images" / "0001.jpg").write_bytes((folder / "images" / "0002.jpg").read_bytes())
+
+
+@pytest.mark.parametrize("change", [_other_project, _corrected, _other_picture])
+def test_a_set_prepared_of_other_files_is_never_taken(ochuman, tmp_path, change):
+    folder, out = ochuman[0], tmp_path / "out"
+    main("ochuman", data_dir=folder, out=out, splits=("val",))
+    before = [record["keypoints"].tolist() for record in records.open_split("ochuman", "val", out)]
+    change(folder)
+    with pytest.raises(InputError, match=rf"its val was prepared of {folder}, whose .*--replace"):
+        main("ochuman", data_dir=folder, out=out, splits=("val",))
+    kept = [record["keypoints"].tolist() for record in records.open_split("ochuman", "val", out)]
+    assert kept == before
+    main("ochuman", data_dir=folder, out=out, splits=("val",), replace=True)
+    now = records.open_split("ochuman", "val", out)
+    assert len(now) == (2 if change is _other_project else 3)
+    main("ochuman", data_dir=folder, out=out, splits=("val",))
+    assert not list(out.glob("ochuman/*.replaced")) and not list(out.glob("ochuman/.building"))
+
+
+def test_two_projects_whose_folders_are_called_alike(tmp_path):
+    for project, skeleton in (("p1", COCO_17), ("p2", CROWDPOSE_14)):
+        data = tmp_path / project / "data"
+        content = coco_files.content(2, skeleton)
+        coco_files.write_images(data / "val", content)
+        coco_files.write_json(data / "annotations" / "person_keypoints_val.json", content)
+        coco_files.write_json(data / "skeleton.json", skeleton.to_json())
+    main("custom", data_dir=tmp_path / "p1" / "data", out=tmp_path / "out")
+    with pytest.raises(InputError, match=r"prepared of .*p1/data, .* not those of .*p2/data"):
+        main("custom", data_dir=tmp_path / "p2" / "data", out=tmp_path / "out")
+
+
+def test_a_replacement_that_fails_leaves_the_older_set(ochuman, tmp_path):
+    folder, out = ochuman[0], tmp_path / "out"
+    main("ochuman", data_dir=folder, out=out, splits=("val",))
+    (folder / "images" / "0001.jpg").write_bytes(b"broken")
+    with pytest.raises(InputError, match="1 fault"):
+        main("ochuman", data_dir=folder, out=out, splits=("val",), replace=True)
+    assert len(records.open_split("ochuman", "val", out)) == 3
 
 
 @pytest.mark.parametrize(
@@ -228,14 +282,14 @@ def _stuck(data_dir, out, reached):
 
 
 def test_a_killed_prepare_leaves_nothing_that_passes_for_whole(ochuman, killed):
-    left_behind = list(killed.glob("ochuman/incomplete*/*array_record*"))
+    left_behind = list(killed.glob("ochuman/.building/ochuman/incomplete*/*array_record*"))
     assert left_behind  # it was killed in the middle of writing
     with pytest.raises(InputError, match="holds no prepared dataset"):
         records.open_split("ochuman", "val", killed)
 
     main("ochuman", data_dir=ochuman[0], out=killed)
     assert [r["image_id"] for r in records.open_split("ochuman", "val", killed)] == [1, 2, 3]
-    assert not list(killed.glob("ochuman/incomplete*"))
+    assert [path.name for path in killed.glob("ochuman/*") if path.is_dir()] == ["1.0.0"]
 
 
 def test_two_at_once_are_refused(ochuman, tmp_path):

@@ -1,6 +1,5 @@
 """convert and export, from the command line on."""
 
-import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ import pytest
 from experiments import cli
 from experiments.commands import convert, export
 from experiments.configs import available_configs, load_config
+from pinet_jax.checkpoints import load_config as load_stored
 from pinet_jax.errors import InputError
 from pinet_jax.interop.weight_files import read_arrays
 from tests.weights_rule import state_dict
@@ -58,10 +58,30 @@ def test_weights_go_in_and_out_unchanged(micro, format, suffix, tmp_path):
 def test_a_released_model_is_converted(tmp_path):
     np.savez(tmp_path / "coco.npz", **state_dict("coco"))
     convert.main(str(tmp_path / "coco.npz"), config="coco", out=str(tmp_path / "checkpoint"))
-    config = json.loads((tmp_path / "checkpoint" / "config" / "metadata").read_text())
-    assert config["refinement"]["blocks"] == 2
+    method, inference = load_stored(tmp_path / "checkpoint")
+    experiment = load_config("coco")
+    assert (method, inference) == (experiment.model, experiment.inference)
     with pytest.raises(InputError, match=r"coco\.npz: does not fit the network; missing \[pr"):
         convert.main(str(tmp_path / "coco.npz"), config="ochuman", out=str(tmp_path / "other"))
+
+
+def test_a_network_may_be_in_two_files(micro, tmp_path, monkeypatch):
+    config, _, state = micro
+    names = sorted(state)
+    halves = [tmp_path / "first.npz", tmp_path / "second.npz"]
+    for half, own in zip(halves, (names[::2], names[1::2]), strict=True):
+        np.savez(half, **{name: state[name] for name in own})
+    first, second = map(str, halves)
+    out = str(tmp_path / "checkpoint")
+    with pytest.raises(InputError, match=r"first\.npz: does not fit the network; missing"):
+        convert.main(first, config=str(config), out=out)
+    arguments = [first, "--also", second, "--config", str(config), "--out", out]
+    monkeypatch.setattr(sys, "argv", ["pinet-jax", "convert", *arguments])
+    cli.main()
+    export.main(checkpoint=out, format="npz", out=str(tmp_path / "out.npz"))
+    back = read_arrays(tmp_path / "out.npz")
+    assert back.keys() == state.keys()
+    assert all((back[name] == state[name]).all() for name in names)
 
 
 def test_a_suffix_of_another_format_is_refused(tmp_path):

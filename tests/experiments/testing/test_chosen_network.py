@@ -1,6 +1,5 @@
 """The network that comes with the package, and when it is taken."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,26 +10,25 @@ from pinet_jax.checkpoints import load_model, save_model
 from pinet_jax.errors import InputError
 from pinet_jax.methods.base import init_variables
 from pinet_jax.methods.pinet import PINetInference
-from pinet_jax.pretrained import SYNTHETIC_TINY
+from pinet_jax.pretrained import PHOTOGRAPHS
 from tests.tiny import MODEL
 
 
 def test_without_a_checkpoint_the_packages_network_is_taken_and_named(capsys):
     chosen = choose_network(None, None)
     assert "no --checkpoint" in capsys.readouterr().out
-    assert chosen.checkpoint == SYNTHETIC_TINY
-    assert procedure_of(None, None).input_size == 320
-    assert chosen.trained_on == "rendered crowds"
-    # Its header is silent of what only training asks for.
-    held, trained = load_model(chosen.checkpoint).method, load_config("synthetic_tiny").model
-    assert replace(held, loss=trained.loss, min_part_area=trained.min_part_area) == trained
-    assert SYNTHETIC_TINY.stat().st_size < 8e6
+    assert chosen.checkpoint == PHOTOGRAPHS
+    assert chosen.trained_on == "packs of photographs"
+    experiment = load_config("photographs")
+    assert procedure_of(None, None) == experiment.inference
+    assert load_model(chosen.checkpoint).method == experiment.model
+    assert PHOTOGRAPHS.stat().st_size < 15e6
 
 
 def test_a_named_checkpoint_is_tested_as_its_experiment_says(capsys):
     assert choose_network(Path("c"), "crowdpose").trained_on == "crowdpose trainval"
     assert procedure_of("c", "crowdpose") == load_config("crowdpose").inference
-    assert procedure_of(str(SYNTHETIC_TINY), None) == PINetInference()
+    assert procedure_of(str(PHOTOGRAPHS), None).area_exponent > 0
     assert not capsys.readouterr().out
 
 

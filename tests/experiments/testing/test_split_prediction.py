@@ -1,6 +1,7 @@
 """Every image once, grouped by size, resumed, and in its own pixels."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -9,8 +10,6 @@ from experiments.testing.image_sets import ImageSet
 from experiments.testing.split_prediction import predict_split, predict_stages, share_of
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import PartialResults
-from pinet_jax.frames import FrameBatch
-from pinet_jax.inference import Prepared
 from pinet_jax.poses import Poses
 from pinet_jax.resizing import resized_shape
 from pinet_jax.skeletons import COCO_17
@@ -34,24 +33,19 @@ class FakePredictor:
     def frame_shapes(self, image_shape):
         return (resized_shape(*image_shape, INPUT_SIZE),)
 
-    def prepare(self, images, batch_size=None):
-        assert 0 < len(images) <= batch_size
-        inputs = np.zeros((batch_size, *images[0].shape[:2], 3), np.uint8)
-        inputs[: len(images), 0, 0, 0] = [image[0, 0, 0] for image in images]
-        return Prepared([FrameBatch((inputs,), None)], [image.shape[:2] for image in images])
+    def frames(self, image, boxes=None):
+        return [image]
 
-    def predict_prepared(self, prepared):
-        if len(self.batches) == self.killed_after:
-            raise KilledError
-        inputs, image_shapes = prepared.batches[0].pixels[0], prepared.frames
-        self.batches.append((inputs.shape[0], image_shapes))
-        found = []
-        for image, (height, width) in zip(inputs, image_shapes, strict=False):
-            keypoints = np.full((1, 17, 3), (width, height, 0.5), np.float32)
-            scores = np.float32([image[0, 0, 0]])
-            poses = Poses(keypoints, scores)
-            found.append({"coarse": poses, "refined": poses, "final": poses})
-        return found
+    def predict_stream(self, images, batch_size):
+        while batch := list(itertools.islice(images, batch_size)):
+            if len(self.batches) == self.killed_after:
+                raise KilledError
+            self.batches.append((batch_size, [image.shape[:2] for _, (image,) in batch]))
+            for place, (image,) in batch:
+                height, width = image.shape[:2]
+                keypoints = np.full((1, 17, 3), (width, height, 0.5), np.float32)
+                poses = Poses(keypoints, np.float32([image[0, 0, 0]]))
+                yield place, {"coarse": poses, "refined": poses, "final": poses}
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from experiments.training.loop import train
 from pinet_jax.checkpoint_folders import step_folders
 from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import InputError, UsageError
+from pinet_jax.methods.cid import CID, CIDInference
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.skeletons import CROWDPOSE_14
-from tests.tiny import MODEL, experiment, with_loop
+from tests.tiny import BACKBONE, MODEL, experiment, with_loop
 
 CONFIG = experiment()
 STEPS = 4
@@ -68,6 +69,17 @@ def test_what_a_killed_run_leaves_is_no_obstacle(whole, tmp_path):
     assert_same(run(workdir), whole[1])
     assert [line["step"] for line in lines(workdir)] == [1, 2, 3, 4]
     assert all(path.name.isdigit() for path in checkpoints.iterdir())
+
+
+def test_random_losses_go_on_as_if_never_stopped(tmp_path):
+    """CID moves people's positions at random: by the step, not by when the training began."""
+    model = CID(backbone=BACKBONE)
+    inference = CIDInference(input_size=64, flip=False)
+    config = dataclasses.replace(CONFIG, model=model, inference=inference)
+    state = jax.device_get(run(tmp_path, config))
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    shutil.rmtree(tmp_path / "checkpoints" / "3")
+    assert_same(run(tmp_path, config), state)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):

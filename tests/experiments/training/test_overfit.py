@@ -15,6 +15,8 @@ from experiments.commands import prepare
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig, LoopConfig
 from experiments.training.loop import train
+from pinet_jax.methods.cid import CID
+from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.refinement import RefinementConfig
 from pinet_jax.training import OptimizerConfig
@@ -36,26 +38,34 @@ def by_heart(name: str, split: str, images: int) -> ExperimentConfig:
     test moves it back: right for a network that knows no left from right, not for this one.
     """
     config = load_config(name)
+    model = dataclasses.replace(config.model, backbone=BACKBONE)
+    if isinstance(model, PINet) and model.refinement is not None:
+        model = dataclasses.replace(model, refinement=RefinementConfig(blocks=1))
+    size, optimizer = 128, OptimizerConfig(learning_rate=3e-3, schedule="cosine")
+    if isinstance(model, CID):
+        # Keypoints are read at map pixels: up to 3 frame pixels beside their labels.
+        size = 256
+        # People's own maps are a product of layers that all begin near 0. With Adam, which the
+        # published recipe has, so few steps find one map for everybody and little more.
+        optimizer = dataclasses.replace(optimizer, method="muon")
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(
-            config.model, backbone=BACKBONE, refinement=RefinementConfig(blocks=1)
-        ),
+        model=model,
         data=dataclasses.replace(
             config.data,
             eval_split=split,
-            input_size=192,  # of 1.5 short sides, which is what the long sides are
+            input_size=size * 3 // 2,  # of 1.5 short sides, which is what the long sides are
             max_people=3,
             augmentation=AugmentationConfig(
                 scale=(1.5, 1.5), rotation_deg=0, translation_px=0, flip_probability=0
             ),
         ),
-        inference=dataclasses.replace(config.inference, input_size=128, flip=False),
+        inference=dataclasses.replace(config.inference, input_size=size, flip=False),
         training=dataclasses.replace(
             config.training,
             batch_size=images,
             epochs=STEPS,
-            optimizer=OptimizerConfig(learning_rate=3e-3, schedule="cosine"),
+            optimizer=optimizer,
         ),
         loop=LoopConfig(save_every=STEPS, evaluate_every=STEPS),
     )
@@ -63,11 +73,22 @@ def by_heart(name: str, split: str, images: int) -> ExperimentConfig:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "split", "images"), [("ochuman", "val", 3), ("crowdpose", "trainval", 2)]
+    ("name", "split", "images", "least"),
+    [
+        ("ochuman", "val", 3, 0.9),
+        ("crowdpose", "trainval", 2, 0.9),
+        ("spm_crowdpose", "trainval", 2, 0.95),
+        ("cid_crowdpose", "trainval", 2, 0.95),
+        ("dekr_crowdpose", "trainval", 2, 0.95),
+    ],
 )
-def test_a_small_network_learns_real_images_by_heart(tmp_path, monkeypatch, name, split, images):
+def test_a_small_network_learns_real_images_by_heart(
+    tmp_path, monkeypatch, name, split, images, least
+):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
-    prepare.main(name, data_dir=shared_data(name), splits=(split,))
-    train(by_heart(name, split, images), tmp_path / "run", devices=jax.devices()[:1])
+    config = by_heart(name, split, images)
+    dataset = config.data.dataset
+    prepare.main(dataset, data_dir=shared_data(dataset), splits=(split,))
+    train(config, tmp_path / "run", devices=jax.devices()[:1])
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1])["AP"] > 0.9
+    assert json.loads(lines[-1])["AP"] > least

@@ -28,7 +28,9 @@ from tests.conftest import golden, shared_data
 HIGHER, AE = HigherHRNet(), HigherHRNet(doublings=0)
 FILES = {
     HIGHER: "baselines/higherhrnet/state_dict_higherhrnet_w32_coco.json",
+    HigherHRNet(CROWDPOSE_14): "baselines/higherhrnet/state_dict_higherhrnet_w32_crowdpose.json",
     AE: "baselines/ae/state_dict_ae_w32_coco.json",
+    HigherHRNet(CROWDPOSE_14, doublings=0): "baselines/ae/state_dict_ae_w32_crowdpose.json",
 }
 TRAIN = "baselines/higherhrnet/train_coco.npz"
 AE_TRAIN = "baselines/ae/ae_train_w32_coco_bn0.4-0.6.npz"
@@ -37,7 +39,7 @@ NAMES = ("heatmap_4", "heatmap_2", "push", "pull")
 
 @functools.cache
 def variables(method):
-    return baselines.variables(method, baselines.state_dict(FILES[method]))
+    return from_state_dict(baselines.state_dict(FILES[method]), method)
 
 
 @functools.cache
@@ -84,7 +86,7 @@ def test_maps_of_ae_are_the_references():
         assert_close(jnp.concatenate([maps.heatmaps[0], maps.tags], axis=-1), figures[key])
 
 
-@pytest.mark.parametrize("method", [HIGHER, AE], ids=["higher_hrnet", "ae"])
+@pytest.mark.parametrize("method", FILES, ids=["higher", "higher_crowdpose", "ae", "ae_crowdpose"])
 def test_released_files_come_in_and_go_out_unchanged(method):
     state = baselines.state_dict(FILES[method])
     again = to_state_dict(from_state_dict(state, method), method)

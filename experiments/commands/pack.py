@@ -1,0 +1,35 @@
+"""`pinet-jax pack`: a COCO-format set as one small file, for a training without a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_pipelines.packs import write_pack
+from pinet_jax.skeletons import COCO_17, Skeleton
+
+
+def main(
+    *,
+    annotations: Path,
+    images: Path,
+    out: Path,
+    skeleton: Path | None = None,
+    long_side: int = 320,
+    quality: int = 80,
+) -> None:
+    """Packs photographs and their keypoints into one file that a device's memory holds whole.
+
+    `train --config photographs --packed.packs OUT ...` trains on packs, without TensorFlow and
+    without files beside them.
+
+    Args:
+        annotations: the COCO-format file.
+        images: the folder of its pictures.
+        out: the file to write, .npz.
+        skeleton: of the people; COCO's 17 keypoints by default.
+        long_side: pixels; larger pictures are shrunk to it.
+        quality: of the pictures in the pack (WebP), 1 to 100.
+    """
+    keypoints = COCO_17 if skeleton is None else Skeleton.from_json(skeleton)
+    count = write_pack(out, annotations, images, keypoints, long_side=long_side, quality=quality)
+    print(f"{out}: {count} images, {out.stat().st_size / 1e6:.1f} MB")
