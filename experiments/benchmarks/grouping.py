@@ -6,9 +6,9 @@ Crowds of 30 people with 17 keypoints each, all of them found. The closer their 
 assignment has to do: it is timed for tags far apart, mixed, and thrown together; then the whole way
 from heatmaps and tag maps to people, of whom every fifth keypoint has to be looked for.
 
-On two shared x86-64 CPU cores, November 2026: 1.6, 1.5 and 3.1 ms an image on the device, 84, 46 and
-40 times as fast as Python, which with the package that was published with it (`munkres` 1.1.4) takes
-another 10 to 45 % longer; from maps to people 65 ms, 14 times as fast.
+On two shared x86-64 CPU cores, November 2026: 1.6, 1.5 and 3.1 ms an image on the device, 84, 46
+and 40 times as fast as Python, which takes 10 to 45 % longer yet with the package that it was
+published with (`munkres` 1.1.4); from maps to people 65 ms, 14 times as fast.
 """
 
 from __future__ import annotations
