@@ -55,6 +55,7 @@ class Batch(TypedDict):
     reach: NotRequired[np.ndarray]
     corners: NotRequired[np.ndarray]
     valid_mask: np.ndarray  # uint8 [B, R, R]
+    fine_valid_mask: NotRequired[np.ndarray]  # uint8 [B, 2R, 2R], where the config asks for it
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
 
@@ -277,7 +278,7 @@ class Images:
         """See `Samples`."""
         size, people = self._config.input_size, self._config.max_people
         keypoints = self._records.skeleton.num_keypoints
-        return Batch(
+        batch = Batch(
             image=np.zeros((rows, size, size, 3), np.uint8),
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
@@ -287,6 +288,10 @@ class Images:
             mirrored=np.zeros(rows, bool),
             image_id=np.zeros(rows, np.int64),
         )
+        if self._config.fine_valid_mask:
+            fine = 2 * size // STRIDE
+            batch["fine_valid_mask"] = np.zeros((rows, fine, fine), np.uint8)
+        return batch
 
     def fill(self, batch: Batch, row: int, epoch: int, place: int) -> None:
         """See `Samples`."""
@@ -302,7 +307,11 @@ class Images:
 
         size = self._config.input_size
         warp_image(pixels, augmentation, size, out=batch["image"][row])
-        batch["valid_mask"][row] = warp_mask(valid_pixels(record), augmentation, size // STRIDE)
+        valid = valid_pixels(record)
+        batch["valid_mask"][row] = warp_mask(valid, augmentation, size // STRIDE)
+        if "fine_valid_mask" in batch:
+            fine = batch["fine_valid_mask"]
+            fine[row] = warp_mask(valid, augmentation, fine.shape[1])
         batch["keypoints"][row, :people] = warp_keypoints(
             record["keypoints"],
             augmentation,
