@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "a checkpoint -> a PyTorch, safetensors or npz file",
     "complexity": "parameters and multiply-adds of a network, beside the paper's",
     "ablations": "the paper's Table 1 in small, on rendered crowds",
+    "plan": "a training compiled for a TPU pod that is not there: memory, floors, hours",
     "benchmark": "the figures of the README's performance table",
 }
 
@@ -40,6 +41,7 @@ COMMANDS = {
 # What brings the modules that a command may miss.
 _EXTRAS = {
     "array_record": "data",
+    "libtpu": "plan",
     "tensorflow": "data",
     "tensorflow_datasets": "data",
     "torch": "torch",
