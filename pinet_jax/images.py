@@ -81,6 +81,25 @@ def decode_image(data: bytes, name: str, *, ignore_orientation: bool = False) ->
     return pixels if ignore_orientation else np.ascontiguousarray(_upright(pixels, orientation))
 
 
+def pixels_of(picture: Image.Image, name: str = "picture") -> np.ndarray:
+    """The pixels that `read_image` would return of a picture that Pillow has opened.
+
+    (Of a JPEG, as Pillow decodes it; a level may differ.)
+
+    Args:
+        picture: Pillow's; not changed.
+        name: what error messages call it.
+
+    Returns:
+        uint8 [H, W, 3], RGB, upright.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    pixels = _decode_with_pillow(picture, name)
+    return np.ascontiguousarray(_upright(pixels, _orientation(picture)))
+
+
 def image_size(path: str | Path, *, ignore_orientation: bool = False) -> tuple[int, int]:
     """The (H, W) that `read_image` would return, from the file's header alone.
 
