@@ -2,7 +2,7 @@
 
 A sample is a pure function of (seed, epoch, index). Pixels go through OpenCV once, from the decoded
 image straight to the input of the network, as in the reference; coordinates through the same
-matrix in double precision. No TensorFlow: the functions run inside the input pipeline's threads.
+matrix in double precision. NumPy and OpenCV: tf.data maps the functions over steps (`tf_stream`).
 
 Legend for shapes: H and W the image's size, P people, K keypoints, S the side of the output.
 """

@@ -7,7 +7,7 @@ each epoch sees every record exactly once, a batch may end one epoch and begin t
 fewer records than a batch has rows fill it. A process takes one of equal, contiguous shares of
 each batch: the shares of all processes, one after another, are the batch.
 
-A thread makes one whole batch at a time, in the batch's own memory.
+`batches` makes them of images or of persons alike; tf.data works ahead (`tf_stream`).
 
 Legend for shapes: N records, B images of a batch, P people (padded), K keypoints, S the side of
 the input, R = S / 4 that of the valid masks.
@@ -18,12 +18,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import itertools
-import os
 from collections.abc import Generator, Iterable, Iterator
 from typing import NotRequired, Protocol, TypedDict, cast
 
-import cv2
 import jax
 import numpy as np
 
@@ -39,10 +36,10 @@ from data_pipelines.augmentation import (
 )
 from data_pipelines.config import DataConfig
 from data_pipelines.records import Index, Record, image_pixels, valid_pixels
+from data_pipelines.tf_stream import stream
 from pinet_jax.errors import InputError
 from pinet_jax.frames import STRIDE
 from pinet_jax.skeletons import Skeleton
-from pinet_jax.threads import work_ahead
 
 _ORDER_STREAM = 0  # tells these random numbers from the augmentation's
 
@@ -96,6 +93,54 @@ class Share:
         return slice(self.process_index * count, (self.process_index + 1) * count)
 
 
+class Samples(Protocol):
+    """What the rows of batches are made of: images, or persons."""
+
+    def __len__(self) -> int:
+        """How many an epoch has."""
+
+    def empty(self, rows: int) -> Batch:
+        """A batch of black images without people."""
+
+    def fill(self, batch: Batch, row: int, epoch: int, place: int) -> None:
+        """Makes a row: sample number `place`, augmented as in `epoch`; many threads call this."""
+
+
+def batches(
+    samples: Samples,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    share: Share = Share(),
+    workers: int | None = None,
+) -> Generator[Batch]:
+    """Batches of samples without end, the first of them that of `start_step`.
+
+    Args:
+        samples: what the rows are made of.
+        batch_size: rows of all processes together.
+        seed: of the order, 0 or more.
+        start_step: where to begin; costs nothing, and later batches are as if begun with 0.
+        share: which rows of every batch this process makes.
+        workers: threads; as many as this process may use cores if None.
+
+    Raises:
+        InputError: a record is broken, or the processes cannot share the batch.
+    """
+    rows = share.rows(batch_size)
+
+    def make(step: int) -> Batch:
+        epochs, places = sample_order(len(samples), batch_size, seed, step)
+        batch = samples.empty(rows.stop - rows.start)
+        mine = zip(epochs[rows].tolist(), places[rows].tolist(), strict=True)
+        for row, (epoch, place) in enumerate(mine):
+            samples.fill(batch, row, epoch, place)
+        return batch
+
+    return stream(make, samples.empty(0), start_step=start_step, workers=workers)
+
+
 def training_batches(
     records: Records,
     config: DataConfig,
@@ -121,19 +166,14 @@ def training_batches(
         InputError: no record is left to train on, a record has more people than the batch has
             room for, or is broken; the processes cannot share the batch.
     """
-    chosen = training_records(records.index, config)
-    rows = share.rows(batch_size)
-    maker = _BatchMaker(records, config, seed)
-
-    def make(step: int) -> Batch:
-        epochs, places = sample_order(len(chosen), batch_size, seed, step)
-        return maker.batch(epochs[rows].tolist(), chosen[places[rows]].tolist())
-
-    cv2.setNumThreads(1)  # the workers are as many as the cores already
-    workers = workers or usable_cores()
-    steps = itertools.count(start_step)
-    made = work_ahead(make, steps, threads=workers, ahead=workers + 1)
-    return (batch for _, batch in made)
+    return batches(
+        Images(records, config, seed),
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        share=share,
+        workers=workers,
+    )
 
 
 def prefetch_to_device(
@@ -213,18 +253,31 @@ def _too_many(image_id: int, people: int, max_people: int) -> InputError:
     )
 
 
-class _BatchMaker:
-    """Reads, decodes and augments samples; safe to call from many threads."""
+class Images:
+    """The images of a split that are trained on, each with all of its people."""
 
     def __init__(self, records: Records, config: DataConfig, seed: int) -> None:
-        """Args: where to read, what to make, and the seed of the augmentation."""
-        self._records, self._config, self._seed = records, config, seed
+        """Chooses the images.
 
-    def batch(self, epochs: list[int], records: list[int]) -> Batch:
-        """The batch of some records, each augmented as in its epoch."""
-        rows, size, people = len(records), self._config.input_size, self._config.max_people
+        Args:
+            records: an opened split.
+            config: which records, their augmentation, and the batch's sizes.
+            seed: of the augmentation, 0 or more.
+
+        Raises:
+            InputError: see `training_records`.
+        """
+        self._records, self._config, self._seed = records, config, seed
+        self._chosen = training_records(records.index, config)
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def empty(self, rows: int) -> Batch:
+        """See `Samples`."""
+        size, people = self._config.input_size, self._config.max_people
         keypoints = self._records.skeleton.num_keypoints
-        batch = Batch(
+        return Batch(
             image=np.zeros((rows, size, size, 3), np.uint8),
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
@@ -234,12 +287,10 @@ class _BatchMaker:
             mirrored=np.zeros(rows, bool),
             image_id=np.zeros(rows, np.int64),
         )
-        for row, (epoch, record) in enumerate(zip(epochs, records, strict=True)):
-            self._fill(batch, row, record, epoch)
-        return batch
 
-    def _fill(self, batch: Batch, row: int, number: int, epoch: int) -> None:
-        """Makes one row of the batch."""
+    def fill(self, batch: Batch, row: int, epoch: int, place: int) -> None:
+        """See `Samples`."""
+        number = int(self._chosen[place])
         record = self._records[number]
         people = len(record["area"])
         if people > self._config.max_people:
@@ -268,10 +319,3 @@ class _BatchMaker:
             record["boxes"], augmentation, height, width, size
         )
         batch["image_id"][row] = record["image_id"]
-
-
-def usable_cores() -> int:
-    """The cores of this process: a cluster's job often has fewer than the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

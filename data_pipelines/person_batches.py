@@ -7,24 +7,21 @@ Legend for shapes: N persons, B rows of a batch, K keypoints, H and W the crop's
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from data_pipelines.annotations import is_kept
 from data_pipelines.config import PersonDataConfig
-from data_pipelines.input_pipeline import Batch, Records, Share, sample_order, usable_cores
-from data_pipelines.person_augmentation import Draw, augment, draw, warp_keypoints, warp_person
+from data_pipelines.input_pipeline import Batch, Records, Share, batches
+from data_pipelines.person_augmentation import augment, draw, warp_keypoints, warp_person
 from data_pipelines.records import image_pixels
 from pinet_jax.boxes import clean_box, crop_region
 from pinet_jax.errors import InputError
 from pinet_jax.frames import STRIDE
-from pinet_jax.threads import work_ahead
 
 
 class Persons(NamedTuple):
@@ -105,66 +102,61 @@ def training_batches(
     Raises:
         InputError: a record is broken, or the processes cannot share the batch.
     """
-    rows = (share or Share()).rows(batch_size)
-
-    def make(step: int) -> Batch:
-        epochs, places = sample_order(len(persons.record), batch_size, seed, step)
-        crops = [
-            _cropped(records, persons, place, config, draw(seed, epoch, place), crop_shape)
-            for epoch, place in zip(epochs[rows].tolist(), places[rows].tolist(), strict=True)
-        ]
-        return _stacked(crops)
-
-    cv2.setNumThreads(1)  # the workers are as many as the cores already
-    workers = workers or usable_cores()
-    steps = itertools.count(start_step)
-    made = work_ahead(make, steps, threads=workers, ahead=workers + 1)
-    return (batch for _, batch in made)
-
-
-class _Crop(NamedTuple):
-    """One person: uint8 [H, W, 3]; [K, 3] and area in crop pixels; mirrored or not; whose image."""
-
-    pixels: np.ndarray
-    keypoints: np.ndarray
-    area: float
-    mirrored: bool
-    image_id: int
-
-
-def _cropped(
-    records: Records,
-    persons: Persons,
-    number: int,
-    config: PersonDataConfig,
-    drawn: Draw,
-    shape: tuple[int, int],
-) -> _Crop:
-    """Reads, decodes and augments a person."""
-    record, place = records[int(persons.record[number])], int(persons.place[number])
-    pixels, keypoints, skeleton = image_pixels(record), record["keypoints"][place], records.skeleton
-    height, width = pixels.shape[:2]
-    box = clean_box(record["boxes"][place], height, width)
-    assert box is not None  # `find_persons` has looked at it
-    region = crop_region(box, shape)
-    crop = augment(config.augmentation, region, keypoints, drawn, skeleton, shape, width)
-    return _Crop(
-        warp_person(pixels, crop, shape),
-        warp_keypoints(keypoints, crop, shape, width, skeleton.mirror_permutation),
-        float(record["area"][place]) * crop.zoom(shape) ** 2,
-        crop.mirrored,
-        record["image_id"],
+    return batches(
+        Crops(records, persons, config, crop_shape, seed),
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        share=share or Share(),
+        workers=workers,
     )
 
 
-def _stacked(crops: Sequence[_Crop]) -> Batch:
-    pixels, keypoints, area, mirrored, image_ids = zip(*crops, strict=True)
-    height, width = pixels[0].shape[:2]
-    return Batch(
-        image=np.stack(pixels),
-        keypoints=np.stack(keypoints)[:, None].astype(np.float32),
-        area=np.array(area, np.float32)[:, None],
-        valid_mask=np.ones((len(crops), height // STRIDE, width // STRIDE), np.uint8),
-        mirrored=np.array(mirrored),
-        image_id=np.array(image_ids, np.int64),
-    )
+class Crops:
+    """Persons' crops; a sample of `input_pipeline.batches` is one person."""
+
+    def __init__(
+        self,
+        records: Records,
+        persons: Persons,
+        config: PersonDataConfig,
+        shape: tuple[int, int],
+        seed: int,
+    ) -> None:
+        """Args: see `training_batches`."""
+        self._records, self._persons, self._config = records, persons, config
+        self._shape, self._seed = shape, seed
+
+    def __len__(self) -> int:
+        return len(self._persons.record)
+
+    def empty(self, rows: int) -> Batch:
+        """See `input_pipeline.Samples`."""
+        height, width = self._shape
+        keypoints = self._records.skeleton.num_keypoints
+        return Batch(
+            image=np.zeros((rows, height, width, 3), np.uint8),
+            keypoints=np.zeros((rows, 1, keypoints, 3), np.float32),
+            area=np.zeros((rows, 1), np.float32),
+            valid_mask=np.ones((rows, height // STRIDE, width // STRIDE), np.uint8),
+            mirrored=np.zeros(rows, bool),
+            image_id=np.zeros(rows, np.int64),
+        )
+
+    def fill(self, batch: Batch, row: int, epoch: int, place: int) -> None:
+        """See `input_pipeline.Samples`."""
+        number, person = int(self._persons.record[place]), int(self._persons.place[place])
+        record, skeleton, shape = self._records[number], self._records.skeleton, self._shape
+        pixels, keypoints = image_pixels(record), record["keypoints"][person]
+        height, width = pixels.shape[:2]
+        box = clean_box(record["boxes"][person], height, width)
+        assert box is not None  # `find_persons` has looked at it
+        region, drawn = crop_region(box, shape), draw(self._seed, epoch, place)
+        crop = augment(self._config.augmentation, region, keypoints, drawn, skeleton, shape, width)
+        batch["image"][row] = warp_person(pixels, crop, shape)
+        batch["keypoints"][row, 0] = warp_keypoints(
+            keypoints, crop, shape, width, skeleton.mirror_permutation
+        )
+        batch["area"][row, 0] = float(record["area"][person]) * crop.zoom(shape) ** 2
+        batch["mirrored"][row] = crop.mirrored
+        batch["image_id"][row] = record["image_id"]
