@@ -106,7 +106,8 @@ class Predictor:
         if not isinstance(self.inference, method.inference_type):
             raise TypeError(f"{self.inference} is not a {method.inference_type.__name__}")
         self.skeleton = method.skeleton
-        mesh = Mesh(np.array(devices or jax.local_devices()[:1]), ("data",))
+        self.devices = list(devices or jax.local_devices()[:1])
+        mesh = Mesh(np.array(self.devices), ("data",))
         self._num_devices = mesh.size
         self._everywhere, self._by_frame = replicated(mesh), split_by_image(mesh)
         self.use(variables)
