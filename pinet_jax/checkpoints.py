@@ -29,7 +29,7 @@ from pinet_jax.checkpoint_folders import (
     evaluation_of,
     step_folders,
 )
-from pinet_jax.config_json import differences
+from pinet_jax.config_json import differences, to_json
 from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
 from pinet_jax.interop.model_files import Model, read_model_config, read_model_file
@@ -143,6 +143,7 @@ class TrainingCheckpoints:
         method: Method,
         inference: InferenceConfig | None = None,
         keep: int = 2,
+        training: Any = None,
     ) -> None:
         """Opens the folder, or makes it; remains of a killed save or removal are swept away.
 
@@ -151,6 +152,7 @@ class TrainingCheckpoints:
             method: what is trained.
             inference: how it is to be tested; the method's default if None.
             keep: the latest checkpoints to keep.
+            training: the recipe, a dataclass; a refused `restore` says what of it is different.
 
         Raises:
             InputError: nothing can be written there.
@@ -158,6 +160,7 @@ class TrainingCheckpoints:
         self.folder = Path(folder).absolute()
         self._keep = keep
         self._config = config_to_json(method, inference or method.inference_type())
+        self._recipe = {"training": to_json(training)} if training is not None else {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if jax.process_index() == 0:
@@ -173,13 +176,30 @@ class TrainingCheckpoints:
         """Of the newest whole checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, variables: Variables, training: Any) -> None:
+    def images_seen(self) -> int | None:
+        """By the newest checkpoint's network in training; None where nobody noted it.
+
+        Raises:
+            InputError: the checkpoint is broken.
+        """
+        path = self.folder / str(self.latest_step)
+        with _broken_if_it_fails(path):
+            return self._stored_config().get("images_seen")
+
+    def _stored_config(self) -> Mapping[str, Any]:
+        items = ocp.args.Composite(config=ocp.args.JsonRestore())
+        return self._manager.restore(self.latest_step, args=items)["config"]
+
+    def save(
+        self, step: int, variables: Variables, training: Any, *, images_seen: int | None = None
+    ) -> None:
         """Starts to write a checkpoint; what is given may change as soon as this returns.
 
         Args:
             step: its name; greater than all before.
             variables: to be tested: what `load_model` will read.
             training: a tree of arrays: what else training needs to go on.
+            images_seen: so far; steps may be of batches of several sizes.
 
         Raises:
             InputError: this checkpoint, or the one before, cannot be written. Those that were
@@ -189,7 +209,7 @@ class TrainingCheckpoints:
         self._remove_old()  # only now that the last one is whole
         items = ocp.args.Composite(
             model=ocp.args.StandardSave(variables),
-            config=ocp.args.JsonSave(self._config),
+            config=ocp.args.JsonSave({**self._config, **self._recipe, "images_seen": images_seen}),
             training=ocp.args.StandardSave(training),
         )
         try:
@@ -229,9 +249,10 @@ class TrainingCheckpoints:
         """
         step = self.latest_step
         path = self.folder / str(step)
+        stored: Mapping[str, Any] = {}
         try:
-            config = ocp.args.Composite(config=ocp.args.JsonRestore())
-            self._check_same_config(path, self._manager.restore(step, args=config)["config"])
+            stored = self._stored_config()
+            self._check_same_config(path, stored)
             items = ocp.args.Composite(
                 model=ocp.args.StandardRestore(variables),
                 training=ocp.args.StandardRestore(training),
@@ -240,9 +261,11 @@ class TrainingCheckpoints:
         except InputError:
             raise
         except Exception as error:  # orbax and tensorstore raise what the file makes them
+            recipe = stored.get("training", {}), self._recipe.get("training", {})
+            different = "; ".join(differences(*recipe, "training")) or _first_line(error)
             raise InputError(
-                f"{path}: does not continue with this config ({_first_line(error)}); use the "
-                "config it was trained with, or another folder"
+                f"{path}: does not continue with this config ({different}); use the config it was "
+                "trained with, or another folder"
             ) from error
         return restored["model"], restored["training"]
 

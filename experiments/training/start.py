@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from experiments.configs.base import ExperimentConfig
+from experiments.training.progress import Progress
 from pinet_jax.checkpoints import TrainingCheckpoints, load_model
 from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
@@ -62,6 +63,22 @@ def restored_state(
     return TrainState.from_checkpoint(
         *checkpoints.restore(placed.test_variables, placed.training_variables)
     )
+
+
+def progress_of(
+    config: ExperimentConfig, images_per_epoch: int, checkpoints: TrainingCheckpoints
+) -> Progress:
+    """How far a training has come, in batches of the config's size."""
+    size, step = config.training.batch_size, checkpoints.latest_step
+    if step is None:
+        return Progress(size, images_per_epoch)
+    seen = checkpoints.images_seen()
+    if seen is None:  # by a version that did not note it, with the same batches throughout
+        return Progress(size, images_per_epoch)
+    progress = Progress.resumed(size, images_per_epoch, step, seen)
+    if progress.images(step) != step * size and jax.process_index() == 0:
+        print(f"{checkpoints.folder}: goes on after {seen} images, now with batches of {size}")
+    return progress
 
 
 def note_config(config: ExperimentConfig, workdir: Path) -> None:
