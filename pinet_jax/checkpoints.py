@@ -36,6 +36,8 @@ from pinet_jax.interop.model_files import Model, read_model_config, read_model_f
 from pinet_jax.methods import config_from_json, config_to_json
 from pinet_jax.methods.base import InferenceConfig, Method, abstract_variables
 from pinet_jax.networks.initializers import Variables
+from pinet_jax.runtime import require_devices
+from pinet_jax.variable_trees import leaves_of, shape_difference
 
 _REMOVED = ".removed"  # after the name of a checkpoint that is on its way out
 
@@ -106,13 +108,31 @@ def load_model(path: str | os.PathLike, method: Method | None = None) -> Model:
     with _broken_if_it_fails(path), ocp.Checkpointer(_handler()) as checkpointer:
         shapes = checkpointer.metadata(path).item_metadata["model"].tree
         if method is not None:  # tracing takes seconds: only where there is what to compare
-            _check_same_network(path, abstract_variables(method), shapes)
+            different = shape_difference(leaves_of(abstract_variables(method)), leaves_of(shapes))
+            if different:
+                raise InputError(f"{path}: holds another network, {different}")
         stored = _stored_config(checkpointer, path)
         method, inference = config_from_json(stored, str(path), method)
-        # Asked for as NumPy's: the devices it was written from may not be here.
-        arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
-        items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
-        return Model(method, checkpointer.restore(path, args=items)["model"], inference)
+        return Model(method, _stored_variables(checkpointer, path), inference)
+
+
+def load_variables(path: str | os.PathLike) -> Variables:
+    """Reads a checkpoint's variables, whatever network they are of; see `load_model`.
+
+    Raises:
+        InputError: `path` is no whole checkpoint.
+    """
+    path = best_checkpoint(Path(path).absolute())
+    with _broken_if_it_fails(path), ocp.Checkpointer(_handler()) as checkpointer:
+        return _stored_variables(checkpointer, path)
+
+
+def _stored_variables(checkpointer: ocp.Checkpointer, path: Path) -> Variables:
+    shapes = checkpointer.metadata(path).item_metadata["model"].tree
+    # Asked for as NumPy's: the devices it was written from may not be here.
+    arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+    items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
+    return checkpointer.restore(path, args=items)["model"]
 
 
 def _stored_config(checkpointer: ocp.Checkpointer, path: Path) -> Mapping[str, Any]:
@@ -127,6 +147,7 @@ def _broken_if_it_fails(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # orbax and tensorstore raise what the broken file makes them
+        require_devices()  # without one, nothing can be read, and no file is at fault
         raise InputError(f"{path}: the checkpoint is broken ({_first_line(error)})") from error
 
 
@@ -330,20 +351,3 @@ def _handler() -> ocp.CompositeCheckpointHandler:
         # Never read here, but orbax warns of items whose kind it is not told.
         training=ocp.StandardCheckpointHandler(),
     )
-
-
-def _check_same_network(path: Path, expected: Variables, stored: Any) -> None:
-    """Raises InputError with the entries that two networks do not share."""
-
-    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-        return {jax.tree_util.keystr(p, simple=True, separator="/"): x.shape for p, x in leaves}
-
-    ours, theirs = shapes(expected), shapes(stored)
-    different = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
-    if different:
-        name = min(different)
-        raise InputError(
-            f"{path}: holds another network, {len(different)} entries differ; the first, {name}, "
-            f"is {theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} in the config"
-        )

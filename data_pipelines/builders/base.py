@@ -177,7 +177,7 @@ def _write_beside(folder: Path, split: str, annotations: Annotations) -> None:
     ).save(folder / records.index_name(split))
     if annotations.faults:
         lines = [f"{fault}\n" for fault in annotations.faults]
-        (folder / records.left_out_name(split)).write_text("".join(lines))
+        (folder / records.left_out_name(split)).write_text("".join(lines), "utf-8")
 
 
 def _integers(values: Iterable[int]) -> np.ndarray:

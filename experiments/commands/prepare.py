@@ -42,7 +42,8 @@ def main(
     Layouts, as the downloads unpack: coco: annotations/person_keypoints_{train,val}2017.json,
     {train,val}2017/. ochuman: ochuman_coco_format_{val,test}_range_0.00_1.00.json, images/.
     crowdpose: json/crowdpose_{trainval,test}.json (or train and val, which are joined), images/.
-    custom: annotations/person_keypoints_SPLIT.json, SPLIT/ or images/, skeleton.json.
+    custom: annotations/person_keypoints_SPLIT.json (or SPLIT/_annotations.coco.json); pictures in
+    SPLIT/, images/SPLIT/ or images/; skeleton.json.
 
     Args:
         dataset: which dataset.

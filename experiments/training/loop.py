@@ -17,13 +17,19 @@ from experiments.training.data import TrainingData, open_training_data
 from experiments.training.log import TrainingLog
 from experiments.training.process import connect, interruption
 from experiments.training.progress import Progress
-from experiments.training.start import first_state, note_config, progress_of, restored_state
+from experiments.training.start import (
+    InitialWeights,
+    first_state,
+    note_config,
+    progress_of,
+    restored_state,
+)
 from experiments.training.trace import Trace
 from experiments.training.validation import Validation
 from pinet_jax.checkpoints import TrainingCheckpoints
-from pinet_jax.errors import InputError, UsageError
+from pinet_jax.errors import InputError
 from pinet_jax.files import only_one
-from pinet_jax.runtime import make_mesh, split_by_image
+from pinet_jax.runtime import make_mesh, memory_advice, split_by_image
 from pinet_jax.training import (
     Metrics,
     Training,
@@ -41,8 +47,7 @@ def train(
     config: ExperimentConfig,
     workdir: Path,
     *,
-    init_backbone: Path | None = None,
-    init_model: Path | None = None,
+    init: InitialWeights = InitialWeights(),
     devices: list[jax.Device] | None = None,
 ) -> TrainState:
     """Trains until the config's last epoch.
@@ -50,8 +55,7 @@ def train(
     Args:
         config: the experiment.
         workdir: its folder; a training that was begun there goes on.
-        init_backbone: weights of the backbone to start from.
-        init_model: a checkpoint of the whole network to start from.
+        init: weights to start from.
         devices: to train on; all of all processes by default.
 
     Returns:
@@ -61,14 +65,18 @@ def train(
         InputError: something the user can mend; also where a loss is not finite any more.
         Stopped: SIGTERM or Ctrl-C came; the state was saved.
     """
-    if init_backbone is not None and init_model is not None:
-        raise UsageError("--init-backbone and --init-model: give one of them")
+    init.check()
     mesh = make_mesh(devices)
     check_batch_size(config.training, mesh.size)
     if jax.process_count() > 1:
         connect(mesh)
     data = open_training_data(config)
-    with contextlib.ExitStack() as held:
+    size = config.training.batch_size
+    advice = (
+        f"with batches of {size}: take a smaller --training.batch-size, or --training.accumulate, "
+        "--training.remat or --training.bfloat16"
+    )
+    with memory_advice(advice), contextlib.ExitStack() as held:
         if jax.process_index() == 0:
             held.enter_context(only_one(workdir, "training"))
         checkpoints = held.enter_context(contextlib.closing(_checkpoints(config, workdir)))
@@ -77,7 +85,7 @@ def train(
             config.model, config.training, progress.steps_per_epoch, shift=progress.shift
         )
         if checkpoints.latest_step is None:
-            state = first_state(config, training, mesh, init_backbone, init_model)
+            state = first_state(config, training, mesh, init)
         else:
             state = restored_state(config, training, mesh, checkpoints)
         asked = held.enter_context(interruption())
