@@ -214,7 +214,8 @@ def training_records(index: Index, config: DataConfig) -> np.ndarray:
     if len(chosen) == 0:
         raise InputError(
             f"{config.dataset}, split {config.train_split}: no image has min_keypoints = "
-            f"{config.min_keypoints} labelled keypoints; lower it or prepare other data"
+            f"{config.min_keypoints} labelled keypoints; lower --data.min-keypoints, or prepare "
+            "other data"
         )
     _check_people(index, chosen, config.max_people)
     return chosen
@@ -249,8 +250,8 @@ def _check_people(index: Index, chosen: np.ndarray, max_people: int) -> None:
 
 def _too_many(image_id: int, people: int, max_people: int) -> InputError:
     return InputError(
-        f"image {image_id}: {people} people, but max_people is {max_people}; set it to the most "
-        "people of an image"
+        f"image {image_id}: {people} people, but max_people is {max_people}; give "
+        f"--data.max-people {people}"
     )
 
 

@@ -79,8 +79,10 @@ def _hidden_matrices(params: dict[str, Any], output_layers: tuple[str, ...]) -> 
     return jax.tree_util.tree_map_with_path(matrix, params)
 
 
-def learning_rate(config: OptimizerConfig, epochs: float, steps_per_epoch: float) -> optax.Schedule:
-    """The learning rate as a function of the step."""
+def learning_rate(
+    config: OptimizerConfig, epochs: float, steps_per_epoch: float, shift: int = 0
+) -> optax.Schedule:
+    """The learning rate as a function of the step; that of step 0 is reached at step `shift`."""
     if config.schedule == "step":
         steps = [int(np.ceil(epoch * steps_per_epoch)) for epoch in config.drops]
         rate = optax.piecewise_constant_schedule(config.learning_rate, dict.fromkeys(steps, 0.1))
@@ -90,7 +92,7 @@ def learning_rate(config: OptimizerConfig, epochs: float, steps_per_epoch: float
     warmup = max(config.warmup_epochs * steps_per_epoch, 1)
 
     def schedule(step: jax.typing.ArrayLike) -> jax.Array:
-        taken = jnp.asarray(step).astype(jnp.float32)
+        taken = (jnp.asarray(step) - shift).astype(jnp.float32)
         return rate(taken) * jnp.minimum((taken + 1) / warmup, 1)
 
     return schedule

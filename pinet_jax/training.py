@@ -117,6 +117,7 @@ class Training(NamedTuple):
         config: TrainingConfig,
         steps_per_epoch: float,
         *,
+        shift: int = 0,
         dtype: Any = None,
     ) -> Training:
         """Makes network, schedule and optimizer.
@@ -125,6 +126,8 @@ class Training(NamedTuple):
             method: what is trained.
             config: the recipe.
             steps_per_epoch: of the data.
+            shift: steps that were taken beyond those of today's batch size for the same images; see
+                `experiments.training.progress`.
             dtype: of hidden layers; by default what the config says.
         """
         compute = Compute(
@@ -133,7 +136,7 @@ class Training(NamedTuple):
             batch_norm=config.batch_norm,
             remat=config.remat,
         )
-        schedule = learning_rate(config.optimizer, config.epochs, steps_per_epoch)
+        schedule = learning_rate(config.optimizer, config.epochs, steps_per_epoch, shift)
         optimizer = make_optimizer(config.optimizer, schedule, method.output_layers)
         return cls(method, method.network(compute), config, schedule, optimizer)
 

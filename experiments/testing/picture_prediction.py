@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from experiments.testing.pictures import Task, report
 from experiments.testing.predicting import (
+    MEMORY_ADVICE,
     Batch,
     PosePredictor,
     make_batches,
@@ -22,6 +23,7 @@ from pinet_jax.evaluation.result_files import Entry, pose_entries
 from pinet_jax.files import write_whole
 from pinet_jax.images import read_image
 from pinet_jax.poses import Poses
+from pinet_jax.runtime import memory_advice
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import draw_poses
 
@@ -63,6 +65,7 @@ def predict_tasks(
     batches = make_batches(predictor, shapes, range(len(tasks)), batch_size, boxes)
     predicted = predict_batches(predictor, batches, pictures.read, boxes)
     with (
+        memory_advice(MEMORY_ADVICE.format(batch_size)),
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(total=len(tasks), desc="predict", unit="image") as progress,
     ):

@@ -37,6 +37,7 @@ from pinet_jax.person_heatmaps import (
     read_keypoints,
     render_heatmaps,
 )
+from pinet_jax.pixel_arrays import checked_boxes
 from pinet_jax.poses import Poses, PoseSet
 from pinet_jax.skeletons import COCO_17, Skeleton
 from pinet_jax.suppression import rescore, suppress_by_oks
@@ -112,7 +113,7 @@ class TopDown(Method):
                 "another system's poses"
             )
         frames = []
-        for box in np.asarray(boxes, np.float64):
+        for box in checked_boxes(boxes):
             region = crops.crop_region(box[:4], self.crop_shape)
             matrix = crops.affine_of_region(region, self.crop_shape)
             frames.append(Frame((crops.crop(image, matrix, self.crop_shape),), matrix, box))
