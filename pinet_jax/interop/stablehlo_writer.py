@@ -77,7 +77,7 @@ def write_program_file(
     metadata = metadata_of(method, inference, frame_sizes, platforms, batch_size)
     arrays[METADATA] = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     with replaced_whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def metadata_of(
