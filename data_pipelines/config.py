@@ -78,6 +78,7 @@ class DataConfig:
     max_people: int = 30  # rows that the people of an image are padded to
     min_keypoints: int = 1  # labelled keypoints that a training image has at least
     augmentation: AugmentationConfig = AugmentationConfig()
+    fine_valid_mask: bool = False  # give the valid mask at half the input's size, too
     mixture: MixtureConfig = MixtureConfig()
 
 

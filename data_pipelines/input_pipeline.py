@@ -53,6 +53,7 @@ class Batch(TypedDict):
     reach: NotRequired[np.ndarray]
     corners: NotRequired[np.ndarray]
     valid_mask: np.ndarray  # uint8 [B, R, R]
+    fine_valid_mask: NotRequired[np.ndarray]  # uint8 [B, 2R, 2R], where the config asks for it
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
     # bool [B], only where a set says so: unlabelled keypoints may be there; see
@@ -192,7 +193,8 @@ def training_records(index: Index, config: DataConfig) -> np.ndarray:
     if len(chosen) == 0:
         raise InputError(
             f"{config.dataset}, split {config.train_split}: no image has min_keypoints = "
-            f"{config.min_keypoints} labelled keypoints; lower it or prepare other data"
+            f"{config.min_keypoints} labelled keypoints; lower --data.min-keypoints, or prepare "
+            "other data"
         )
     _check_people(index, chosen, config.max_people)
     return chosen
@@ -207,8 +209,8 @@ def _check_people(index: Index, chosen: np.ndarray, max_people: int) -> None:
 
 def _too_many(image_id: int, people: int, max_people: int) -> InputError:
     return InputError(
-        f"image {image_id}: {people} people, but max_people is {max_people}; set it to the most "
-        "people of an image"
+        f"image {image_id}: {people} people, but max_people is {max_people}; give "
+        f"--data.max-people {people}"
     )
 
 
@@ -259,6 +261,9 @@ class Images:
             mirrored=np.zeros(rows, bool),
             image_id=np.zeros(rows, np.int64),
         )
+        if self._config.fine_valid_mask:
+            fine = 2 * size // STRIDE
+            batch["fine_valid_mask"] = np.zeros((rows, fine, fine), np.uint8)
         if self._partial is not None:
             batch["partial"] = np.zeros(rows, bool)
         return batch
@@ -275,9 +280,8 @@ class Images:
         if self._partial is not None:
             batch["partial"][row] = self._partial
         if self._cutouts is not None:
-            labels = Labels(*(batch[name][row] for name in Labels._fields))  # type: ignore[literal-required]
             config, skeleton = self._config.augmentation, self._records.skeleton
-            paste_people(labels, self._cutouts, config, skeleton, key)
+            paste_people(_labels(batch, row), self._cutouts, config, skeleton, key)
         change_pixels(batch["image"][row], self._config.augmentation.pixels, key)
 
     def _warp(self, batch: Batch, row: int, record: Record, key: tuple[int, int, int]) -> None:
@@ -292,7 +296,11 @@ class Images:
 
         size = self._config.input_size
         warp_image(pixels, augmentation, size, out=batch["image"][row])
-        batch["valid_mask"][row] = warp_mask(valid_pixels(record), augmentation, size // STRIDE)
+        valid = valid_pixels(record)
+        batch["valid_mask"][row] = warp_mask(valid, augmentation, size // STRIDE)
+        if "fine_valid_mask" in batch:
+            fine = batch["fine_valid_mask"]
+            fine[row] = warp_mask(valid, augmentation, fine.shape[1])
         batch["keypoints"][row, :people] = warp_keypoints(
             record["keypoints"],
             augmentation,
@@ -309,3 +317,18 @@ class Images:
             record["boxes"], augmentation, height, width, size
         )
         batch["image_id"][row] = record["image_id"]
+
+
+def _labels(batch: Batch, row: int) -> Labels:
+    """A row of a batch, to be written to."""
+    masks = [batch["valid_mask"][row]]
+    if "fine_valid_mask" in batch:
+        masks.append(batch["fine_valid_mask"][row])
+    return Labels(
+        image=batch["image"][row],
+        keypoints=batch["keypoints"][row],
+        area=batch["area"][row],
+        reach=batch["reach"][row],
+        corners=batch["corners"][row],
+        valid_masks=tuple(masks),
+    )

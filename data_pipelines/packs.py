@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_pipelines.annotations import read_annotations
+from data_pipelines.annotations import Reading, read_annotations
+from pinet_jax.box_files import ListedImage, read_boxes
 from pinet_jax.errors import InputError
 from pinet_jax.files import replaced_whole
 from pinet_jax.images import read_image
@@ -28,6 +29,8 @@ from pinet_jax.skeletons import Skeleton
 MAX_PEOPLE, MAX_REGIONS = 16, 32  # most of an image; the largest are kept, what is left is ignored
 _LABELS = ("keypoints", "boxes", "ignored")
 _STEPS = 10  # labels are stored in tenths of pixels
+_UNLABELLED_SCORE = 0.05  # least of a found pose, of which about every second is a person's
+_MOST_COVERED = 0.5  # of a found pose's box by the box of an annotated person
 
 
 class Pack(NamedTuple):
@@ -38,7 +41,8 @@ class Pack(NamedTuple):
         sizes: float32 [N, 2], height and width.
         keypoints: float32 [N, P, K, 3] (x, y, v); v = 0 is no label.
         boxes: float32 [N, P, 4] (x, y, w, h), of the people with keypoints.
-        ignored: float32 [N, R, 4], boxes of people without keypoints and of crowds.
+        ignored: float32 [N, R, 4], boxes of people without keypoints, of crowds, and of poses that
+            a network found where nobody is annotated.
         ids: int64 [N], of the images in their annotation file.
     """
 
@@ -56,6 +60,8 @@ def write_pack(
     image_folder: Path,
     skeleton: Skeleton,
     *,
+    reading: Reading = Reading(),
+    found_poses: Path | None = None,
     long_side: int = 320,
     quality: int = 80,
 ) -> int:
@@ -66,6 +72,9 @@ def write_pack(
         annotations: its annotation file.
         image_folder: where its images are.
         skeleton: the keypoint set of its people.
+        reading: how the file is to be understood.
+        found_poses: a result file of another network. Where it is sure of a person whom nobody
+            annotated, the pack has an ignored region, so that no training takes it for background.
         long_side: pixels; larger images are shrunk to it.
         quality: of WebP, 1 to 100.
 
@@ -73,21 +82,28 @@ def write_pack(
         How many images it holds.
 
     Raises:
-        InputError: a record or an image is at fault, or the file cannot be written.
+        InputError: a record, an image or a pose is at fault, or the file cannot be written.
     """
-    found = read_annotations([annotations], skeleton, image_folder, decode=False)
+    found = read_annotations([annotations], skeleton, image_folder, reading=reading, decode=False)
     found.require_sound()
     if not found.images:
         raise InputError(f"{annotations}: lists no images")
 
     def encode(image: dict[str, Any]) -> tuple[bytes, float]:
-        pixels = read_image(image_folder / image["file_name"], ignore_orientation=True)
+        file = image_folder / image["file_name"]
+        pixels = read_image(file, ignore_orientation=not reading.upright)
         return _encode(pixels, long_side, quality)
 
     with ThreadPoolExecutor() as pool:
         encoded = list(pool.map(encode, found.images))
+    poses = {} if found_poses is None else _sure_boxes(found_poses, found.images)
     labels = [
-        _labels(found.people[image["id"]], skeleton.num_keypoints, factor)
+        _labels(
+            found.people[image["id"]],
+            poses.get(image["id"], np.zeros((0, 4))),
+            skeleton.num_keypoints,
+            factor,
+        )
         for image, (_, factor) in zip(found.images, encoded, strict=True)
     ]
     arrays: dict[str, np.ndarray] = {
@@ -118,8 +134,28 @@ def _encode(pixels: np.ndarray, long_side: int, quality: int) -> tuple[bytes, fl
     return buffer.getvalue(), factor
 
 
+def _sure_boxes(found_poses: Path, images: Sequence[dict[str, Any]]) -> dict[int | str, np.ndarray]:
+    """Boxes [N, 4] of the poses that a network is sure of, by image."""
+    listed = [ListedImage(i["id"], i["file_name"], i["height"], i["width"]) for i in images]
+    read = read_boxes(found_poses, listed)
+    # Poses outside of their images are a network's ordinary mistakes; of other images are all.
+    if read.faults and not read.boxes:
+        raise InputError(read.faults[0])
+    return {name: boxes[boxes[:, 4] >= _UNLABELLED_SCORE, :4] for name, boxes in read.boxes.items()}
+
+
+def _uncovered(boxes: np.ndarray, people: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Those of the boxes [N, 4] that lie on no annotated person."""
+    annotated = np.reshape([person["bbox"] for person in people], (-1, 4))
+    start = np.maximum(boxes[:, None, :2], annotated[None, :, :2])
+    ends = boxes[:, None, :2] + boxes[:, None, 2:], annotated[None, :, :2] + annotated[None, :, 2:]
+    common = np.prod(np.maximum(np.minimum(*ends) - start, 0), axis=-1)  # [N, people]
+    area = np.prod(boxes[:, 2:], axis=-1, keepdims=True)
+    return boxes[(common <= _MOST_COVERED * area).all(axis=-1)]
+
+
 def _labels(
-    people: Sequence[dict[str, Any]], num_keypoints: int, factor: float
+    people: Sequence[dict[str, Any]], poses: np.ndarray, num_keypoints: int, factor: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keypoints, boxes and ignored boxes of one image, padded; the largest people come first."""
     by_size = sorted(people, key=lambda person: -person["bbox"][2] * person["bbox"][3])
@@ -130,8 +166,9 @@ def _labels(
     for row, person in enumerate(labelled[:MAX_PEOPLE]):
         keypoints[row] = np.reshape(person["keypoints"], (-1, 3))
         boxes[row] = person["bbox"]
-    for row, person in enumerate([*labelled[MAX_PEOPLE:], *bare][:MAX_REGIONS]):
-        ignored[row] = person["bbox"]
+    left_out = [person["bbox"] for person in (*labelled[MAX_PEOPLE:], *bare)]
+    for row, box in enumerate([*left_out, *_uncovered(poses, people)][:MAX_REGIONS]):
+        ignored[row] = box
     keypoints[..., :2] *= factor
     return keypoints, boxes * factor, ignored * factor
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ COMMANDS = {
     "export": "a checkpoint -> a PyTorch, safetensors or npz file",
     "complexity": "parameters and multiply-adds of a network, beside the paper's",
     "ablations": "the paper's Table 1 in small, on rendered crowds",
+    "plan": "a training compiled for a TPU pod that is not there: memory, floors, hours",
     "benchmark": "the figures of the README's performance table",
 }
 
@@ -40,6 +42,7 @@ COMMANDS = {
 # What brings the modules that a command may miss.
 _EXTRAS = {
     "array_record": "data",
+    "libtpu": "plan",
     "tensorflow": "data",
     "tensorflow_datasets": "data",
     "torch": "torch",
@@ -48,6 +51,9 @@ _EXTRAS = {
 
 def main() -> None:
     """Runs one command; exits with 2 for a wrong call and 1 for a failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show ends no run
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -61,6 +67,12 @@ def main() -> None:
     except InputError as error:
         print(f"pinet-jax {name}: {in_flags(str(error), flags)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except (RuntimeError, AssertionError):
+        line = _without_devices()
+        if line is None:
+            raise
+        print(f"pinet-jax {name}: {line}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"\npinet-jax {name}: stopped", file=sys.stderr)
         sys.exit(130)  # what shells expect of a program stopped by Ctrl-C
@@ -92,6 +104,19 @@ def run(name: str, flags: Sequence[str]) -> None:
             raise
         extra = _EXTRAS[missing]
         raise InputError(f"needs {missing}; pip install 'pinet-jax[{extra}]'") from error
+
+
+def _without_devices() -> str | None:
+    """Why JAX finds no device; None where it finds one, or was not asked for."""
+    if "jax" not in sys.modules:
+        return None
+    from pinet_jax.runtime import require_devices
+
+    try:
+        require_devices()
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _scores(flags: Sequence[str]) -> str:

@@ -204,6 +204,16 @@ def part_points(
     return jnp.where(exists[..., None], points, 0.0)
 
 
+def keypoint_heatmaps(points: jax.Array, size: int) -> jax.Array:
+    """The greatest of all people's Gaussians, [R, R, K].
+
+    Args:
+        points: [P, K, 3] (x, y, v) in map pixels; v = 0 is no label.
+        size: R.
+    """
+    return _gaussian_maps(points, size, _SIGMA)[0]
+
+
 def _gaussian_maps(points: jax.Array, size: int, sigma: float) -> tuple[jax.Array, jax.Array]:
     """Maps and weights [R, R, C] of points [P, C, 3]: the greatest of all people's Gaussians."""
     exists = (points[..., 2] > 0) & _inside(points, size)  # [P, C]

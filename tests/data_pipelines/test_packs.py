@@ -53,6 +53,32 @@ def test_colours_survive(tmp_path):
     np.testing.assert_allclose(colours, np.broadcast_to([200, 60, 20], colours.shape), atol=6)
 
 
+def test_found_people_whom_nobody_annotated_are_ignored_regions(tmp_path):
+    """One pose lies on the annotated person, one beside, and one is not sure enough."""
+    annotations = content(1)
+
+    def found(x, y, score):
+        corners = [x, y, 1, x + 10, y + 5, 1] + [x, y, 1] * 15
+        return {"image_id": 1, "category_id": 1, "keypoints": corners, "score": score}
+
+    poses = [found(8, 8, 0.9), found(37, 25, 0.3), found(37, 1, 0.01)]
+    file = write_json(tmp_path / "poses.json", poses)
+    pack = read_pack(_written(tmp_path, annotations, found_poses=file), COCO_17)
+    assert (pack.ignored[0].any(axis=-1)).sum() == 1
+    x, y, width, height = pack.ignored[0, 0]
+    assert x <= 37 and y <= 25 and x + width >= 46.9 and y + height >= 30
+    stranger = found(8, 8, 0.9) | {"image_id": 99}
+    write_json(tmp_path / "poses.json", [stranger])
+    with pytest.raises(InputError, match="99"):
+        write_pack(
+            tmp_path / "p.npz",
+            tmp_path / "annotations.json",
+            tmp_path / "images",
+            COCO_17,
+            found_poses=file,
+        )
+
+
 def test_people_without_keypoints_and_crowds_are_ignored_regions(tmp_path):
     annotations = content(1)
     annotations["annotations"] += [
