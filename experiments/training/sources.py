@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from data_pipelines.config import MixtureConfig, PersonDataConfig
 from data_pipelines.input_pipeline import Images, Samples, SetSamples
 from data_pipelines.mixture import Mixture
@@ -58,7 +60,8 @@ def _names(config: ExperimentConfig) -> list[str]:
 def _of_split(config: ExperimentConfig, name: str, number: int) -> SetSamples:
     data, seed = config.data, config.training.seed + number * _SEEDS
     dataset, _, split_name = name.partition(":")
-    split = open_split(dataset, split_name or data.train_split)
+    data = dataclasses.replace(data, dataset=dataset, train_split=split_name or data.train_split)
+    split = open_split(data.dataset, data.train_split)
     source = stored_source(split.folder)
     if source is not None:
         print(f"{split.folder}: records of {source['data_dir']}")

@@ -2,15 +2,18 @@
 
 import dataclasses
 import itertools
+import shutil
 
+import jax
 import numpy as np
 import pytest
 
-from data_pipelines.config import AugmentationConfig, MixtureConfig, PastingConfig
+from data_pipelines.config import AugmentationConfig, MixtureConfig, PastingConfig, PixelConfig
 from data_pipelines.input_pipeline import batches, training_batches
 from data_pipelines.synthetic_crowds.config import CrowdConfig
 from experiments.configs import available_configs, load_config
 from experiments.training import sources
+from experiments.training.loop import train
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.skeletons import CROWDPOSE_14
 from tests.data_pipelines.memory_records import MemoryRecords, make_record, make_records
@@ -22,10 +25,17 @@ def set_of(first_id: int, count: int) -> MemoryRecords:
     return MemoryRecords([make_record(first_id + number, rng) for number in range(count)])
 
 
+def without_labels():
+    record = make_record(1, np.random.default_rng(0))
+    record["keypoints"][..., 2] = 0
+    return record
+
+
 SETS = {
     ("coco_keypoints", "train"): make_records(6),
     ("street", "train"): set_of(500, 4),
     ("street", "spring"): set_of(700, 4),
+    ("bare", "spring"): MemoryRecords([without_labels()]),
     ("fourteen", "train"): MemoryRecords(make_records(2).records, CROWDPOSE_14),
 }
 
@@ -89,6 +99,7 @@ def test_sets_of_the_same_size_do_not_come_in_the_same_order():
             "max_people 4: crowds have up to 9",
         ),
         ({"sets": ("street",), "weights": (1e-5,)}, {}, UsageError, "at least 1/1000 of the sum"),
+        ({"sets": ("bare:spring",)}, {}, InputError, "bare, split spring: no image has min_keypoi"),
     ],
 )
 def test_what_cannot_be_mixed(mixture, data, error, message):
@@ -121,3 +132,21 @@ def test_published_recipes_have_nothing_that_the_papers_have_not(name):
     assert data.mixture == MixtureConfig()
     assert data.augmentation.pixels == type(data.augmentation.pixels)()
     assert getattr(data.augmentation, "pasting", PastingConfig()) == PastingConfig()
+
+
+@pytest.mark.slow
+def test_a_mixture_is_trained_on_and_goes_on_where_it_was_stopped(tmp_path):
+    """Two sets, one of which lacks labels, and rendered crowds; four steps, then the last again."""
+    crowds = CrowdConfig(people=(1, 2), size=64)
+    mixture = MixtureConfig(("street",), (0.5,), ("street",), crowds_weight=0.5, crowds=crowds)
+    pixels = PixelConfig(brightness=0.3, blur=0.5)
+    mixed = config(mixture, augmentation=AugmentationConfig(pixels=pixels))
+    epochs = 16 / len(sources.open_samples(mixed))
+    training = dataclasses.replace(mixed.training, epochs=epochs)
+    mixed = dataclasses.replace(mixed, synthetic=None, training=training)
+    one = jax.devices()[:1]
+    state = jax.device_get(train(mixed, tmp_path, devices=one))
+    assert state.step == 4
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    again = jax.device_get(train(mixed, tmp_path, devices=one))
+    jax.tree.map(np.testing.assert_array_equal, again, state)
