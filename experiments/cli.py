@@ -32,7 +32,7 @@ COMMANDS = {
     "predict": "images in, poses and drawn pictures out",
     "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
     "export": "a checkpoint -> a PyTorch, safetensors or npz file",
-    "complexity": "parameters and multiply-adds of a network, beside the paper's",
+    "complexity": "parameters and multiply-adds of one network or all, beside the paper's",
     "ablations": "the paper's Table 1 in small, on rendered crowds",
     "plan": "a training compiled for a TPU pod that is not there: memory, floors, hours",
     "benchmark": "the figures of the README's performance table",
