@@ -180,7 +180,7 @@ def _labelled(labels: Labels) -> np.ndarray:
 def _inside(labels: Labels) -> np.ndarray:
     """Which keypoints are on a pixel of the frame, bool [P, K]."""
     rounded = np.round(labels.keypoints[..., :2])
-    return ((rounded >= 0) & (rounded < len(labels.image))).all(axis=-1)
+    return np.all((rounded >= 0) & (rounded < len(labels.image)), axis=-1)
 
 
 def _paste(
