@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "a checkpoint -> a PyTorch, safetensors or npz file",
     "complexity": "parameters and multiply-adds of one network or all, beside the paper's",
     "ablations": "the paper's Table 1 in small, on rendered crowds",
+    "comparison": "the paper's systems in small, on rendered crowds",
     "benchmark": "the figures of the README's performance table",
 }
 
