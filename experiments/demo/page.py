@@ -195,7 +195,9 @@ def make_page(analyst: Analyst, folder: Path) -> gr.Blocks:
         for control in (path, flip, refinement, fused):
             control.change(answers.everything, inputs, outputs, api_name=False)
         for slider in (oks, score):
-            slider.release(answers.everything, inputs, outputs, api_name=False)
+            slider.change(
+                answers.everything, inputs, outputs, api_name=False, trigger_mode="always_last"
+            )
         person.input(
             answers.person, [path, person, *inputs[1:5]], [candidates, table], api_name=False
         )
