@@ -37,6 +37,8 @@ def main(
     Writes OUT/ablations.json, .md and .png, anew after every seed. What is done already, in OUT, is
     not done again.
 
+    Example: pinet-jax ablations --out runs/ablations --epochs 8
+
     Args:
         out: folder of everything.
         config: the experiment whose network, crowds and training are used; it must be synthetic.

@@ -27,6 +27,8 @@ def main(
     Writes OUT/comparison.json, .md and .png, anew after every training. The same command goes on
     where it was stopped; what is done already, in OUT, is not done again.
 
+    Example: pinet-jax comparison --out runs/comparison
+
     Args:
         out: folder of everything.
         epochs: of every training: the same budget for all.

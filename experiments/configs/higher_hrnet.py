@@ -31,7 +31,8 @@ from experiments.configs import coco, crowdpose, ochuman
 from experiments.configs.base import ExperimentConfig, PaperResult
 from experiments.configs.paper_rows import Change, Row
 from pinet_jax.methods.higher_hrnet import HigherHRNet, HigherHRNetInference
-from pinet_jax.training import OptimizerConfig, TrainingConfig
+from pinet_jax.optimizers import OptimizerConfig
+from pinet_jax.training import TrainingConfig
 
 
 def _higher_hrnet(doublings: int = 1) -> Change:

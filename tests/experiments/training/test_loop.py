@@ -12,6 +12,7 @@ from experiments import cli
 from experiments.commands import train as train_command
 from experiments.training import loop
 from experiments.training.loop import train
+from experiments.training.start import InitialWeights
 from pinet_jax.checkpoint_folders import step_folders
 from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import InputError, UsageError
@@ -136,13 +137,13 @@ def test_another_network_is_refused_with_the_difference(whole):
 def test_it_starts_from_a_whole_network(whole, tmp_path):
     workdir, last = whole
     config = experiment(epochs=0, seed=5, ema_decay=0.9)
-    state = train(config, tmp_path, init_model=workdir, devices=jax.devices()[:1])
+    state = train(config, tmp_path, init=InitialWeights(model=workdir), devices=jax.devices()[:1])
     assert state.step == 0
     assert_same(state.params, last.params)
     assert_same(state.average["params"], last.params)
     assert_same(state.batch_stats, last.batch_stats)
     with pytest.raises(UsageError, match="--init-backbone and --init-model: give one"):
-        train(CONFIG, tmp_path, init_model=workdir, init_backbone=workdir)
+        train(CONFIG, tmp_path, init=InitialWeights(workdir, workdir))
 
 
 def test_it_goes_on_with_another_number_of_devices(whole, tmp_path):

@@ -20,7 +20,7 @@ from pinet_jax.methods.higher_hrnet import HigherHRNet
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.refinement import RefinementConfig
-from pinet_jax.training import OptimizerConfig
+from pinet_jax.optimizers import OptimizerConfig
 from tests.conftest import shared_data
 
 # Two branches see about 60 pixels. A test image has other margins than the square of a training

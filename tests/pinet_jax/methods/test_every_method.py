@@ -23,9 +23,10 @@ from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.networks.hrnet import W48
 from pinet_jax.networks.layers import Compute
 from pinet_jax.networks.rescoring import COCO_RESCORING
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.runtime import make_mesh, replicated, split_by_image
 from pinet_jax.skeletons import CROWDPOSE_14
-from pinet_jax.training import OptimizerConfig, Training, TrainingConfig, compile_train_step
+from pinet_jax.training import Training, TrainingConfig, compile_train_step
 from tests.tiny import MICRO, batch, lively_variables
 
 FINEST = dataclasses.replace(MICRO, concatenated=False)
