@@ -5,10 +5,11 @@ Legend for shapes: B frames of H x W pixels.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -18,19 +19,26 @@ from pinet_jax.errors import UsageError
 from pinet_jax.files import replaced_whole
 from pinet_jax.frames import FrameBatch
 from pinet_jax.inference import infer
-from pinet_jax.interop.stablehlo import METADATA, SEPARATOR, VARIABLES, program_name
-from pinet_jax.methods.base import InferenceConfig, Method
+from pinet_jax.interop.stablehlo import (
+    METADATA,
+    SEPARATOR,
+    VARIABLES,
+    input_shapes,
+    program_name,
+)
+from pinet_jax.methods.base import BottomUpInference, InferenceConfig, Method
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.initializers import Variables
 from pinet_jax.runtime import compiler_options
 
-PLATFORMS = ("cpu", "cuda", "tpu")
+Platform = Literal["cpu", "cuda", "tpu"]
+PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
 
 _WHOLE_IMAGE = (
     "The whole image, RGB, bilinearly warped into the frame about its centre with its proportions "
     "kept; black beside it. With the image's height h and width w and the frame's H and W: "
     "s = W / w if w < h else H / h; x' = s * (x - floor(w / 2 + 0.5)) + W / 2, and y' likewise. "
-    "H and W are multiples of 64, their short side is `input_size`."
+    "H and W are multiples of 64, and the image's short side lies on theirs."
 )
 _BOX = (
     "A frame for every person's box, RGB, bilinearly warped: the box about its centre, enlarged "
@@ -59,7 +67,8 @@ def write_program_file(
         method: the method.
         variables: of its network, not folded.
         inference: the test procedure.
-        sizes: height and width of frames at scale 1; by default the one that a square image has.
+        sizes: height and width of frames at scale 1, whose short side takes the place of the
+            procedure's `input_size`; by default the one that a square image has.
         platforms: cpu, cuda, tpu.
         batch_size: frames of a call; any number if None.
 
@@ -67,14 +76,18 @@ def write_program_file(
         UsageError: a size is none of the method's.
         InputError: the file cannot be written.
     """
-    frame_sizes = _frame_sizes(method, inference, sizes)
-    arrays = dict(_named(fold_batch_norm(variables)))
+    procedures = _procedures(method, inference, sizes)
+    folded = fold_batch_norm(variables)
+    arrays: dict[str, Any] = dict(_named(folded))
+    programs = {}
     for platform in platforms:
-        for shapes in frame_sizes:
-            exported = _export(method, inference, variables, shapes, platform, batch_size)
+        for shapes, own in procedures.items():
             name = program_name(platform, shapes)
-            arrays[name] = np.frombuffer(bytes(exported.serialize()), np.uint8)
-    metadata = metadata_of(method, inference, frame_sizes, platforms, batch_size)
+            exported = _export(method, own, folded, shapes, platform, batch_size)
+            arrays[name] = np.frombuffer(exported.mlir_module_serialized, np.uint8)
+            programs[name] = _calling_convention(exported, shapes)
+    metadata = metadata_of(method, inference, list(procedures), platforms, batch_size)
+    metadata["programs"] = programs
     arrays[METADATA] = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     with replaced_whole(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -97,7 +110,6 @@ def metadata_of(
         "platforms": list(platforms),
         "frame_sizes": [[list(shape) for shape in shapes] for shapes in frame_sizes],
         "scales": list(getattr(inference, "scales", (1.0,))),
-        "input_size": getattr(inference, "input_size", None),
         "oks_threshold": getattr(inference, "oks_threshold", None),
         "batch_size": batch_size,
         "pixels": "uint8 [B, H, W, 3], RGB, one array a test scale",
@@ -107,25 +119,26 @@ def metadata_of(
     }
 
 
-def _frame_sizes(
+def _procedures(
     method: Method, inference: InferenceConfig, sizes: Sequence[tuple[int, int]]
-) -> list[tuple[tuple[int, int], ...]]:
-    """The shapes at every test scale, of each size.
+) -> dict[tuple[tuple[int, int], ...], InferenceConfig]:
+    """The test procedure of every size, by the frames' shapes at all test scales.
 
     Raises:
         UsageError: a size is none that an image can have.
     """
     if not sizes:
-        return [method.frame_shapes((512, 512), inference)]
-    found = []
+        return {method.frame_shapes((512, 512), inference): inference}
+    found = {}
     for size in sizes:
-        shapes = method.frame_shapes(size, inference)
+        own = inference
+        if isinstance(inference, BottomUpInference):
+            own = dataclasses.replace(inference, input_size=min(size))
+        shapes = method.frame_shapes(size, own)
         if size not in shapes:
-            raise UsageError(
-                f"--sizes {size[0]} {size[1]}: an image of that shape has frames of "
-                f"{' x '.join(map(str, shapes[0]))}; see --inference.input-size"
-            )
-        found.append(shapes)
+            nearest = " ".join(map(str, shapes[0]))
+            raise UsageError(f"--sizes {size[0]} {size[1]}: no frame has it; try {nearest}")
+        found[shapes] = own
     return found
 
 
@@ -140,7 +153,7 @@ def _named(variables: dict[str, Any], prefix: str = VARIABLES) -> Iterator[tuple
 def _export(
     method: Method,
     inference: InferenceConfig,
-    variables: Variables,
+    folded: Variables,
     shapes: Sequence[tuple[int, int]],
     platform: str,
     batch_size: int | None,
@@ -149,10 +162,22 @@ def _export(
         stages = infer(method, inference, variables, FrameBatch(tuple(pixels), matrix))
         return {name: poses._asdict() for name, poses in stages.items()}
 
-    b = export.symbolic_shape("b")[0] if batch_size is None else batch_size
-    folded = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), fold_batch_norm(variables)
-    )
-    frames = [jax.ShapeDtypeStruct((b, *shape, 3), np.uint8) for shape in shapes]
-    matrix = jax.ShapeDtypeStruct((b, 2, 3), np.float32)
-    return export.export(jax.jit(program), platforms=[platform])(folded, frames, matrix)
+    inputs = input_shapes(folded, shapes, batch_size)
+    return export.export(jax.jit(program), platforms=[platform])(*inputs)
+
+
+def _calling_convention(
+    exported: export.Exported, frames: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
+    """What `interop.stablehlo` has to know to call a program."""
+    outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    return {
+        "platform": exported.platforms[0],
+        "frames": [list(shape) for shape in frames],
+        "outputs": {
+            stage: {field: (list(x.shape[1:]), x.dtype.name) for field, x in fields.items()}
+            for stage, fields in outputs.items()
+        },
+        "kept_inputs": list(exported.module_kept_var_idx),  # of all arrays, in JAX's order
+        "calling_convention_version": exported.calling_convention_version,
+    }
