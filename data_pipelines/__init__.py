@@ -1,5 +1,5 @@
-"""From datasets to batches: the only package that imports TensorFlow, and only where records
-are built.
+"""From datasets to batches: the only package that imports TensorFlow, where records are built and
+where batches of them are made.
 """
 
 import os

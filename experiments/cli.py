@@ -31,9 +31,10 @@ COMMANDS = {
     "score": "a result file of any system -> the paper's figures, and a report",
     "predict": "images in, poses and drawn pictures out",
     "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
-    "export": "a checkpoint -> a PyTorch, safetensors or npz file",
-    "complexity": "parameters and multiply-adds of a network, beside the paper's",
+    "export": "a checkpoint -> a PyTorch, safetensors, npz or StableHLO file",
+    "complexity": "parameters and multiply-adds of one network or all, beside the paper's",
     "ablations": "the paper's Table 1 in small, on rendered crowds",
+    "plan": "a training compiled for a TPU pod that is not there: memory, floors, hours",
     "benchmark": "the figures of the README's performance table",
 }
 
@@ -41,6 +42,7 @@ COMMANDS = {
 # What brings the modules that a command may miss.
 _EXTRAS = {
     "array_record": "data",
+    "libtpu": "plan",
     "tensorflow": "data",
     "tensorflow_datasets": "data",
     "torch": "torch",

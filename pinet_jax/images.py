@@ -14,7 +14,7 @@ import io
 import logging
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -85,6 +85,25 @@ def decode_image(data: bytes, name: str, *, ignore_orientation: bool = False) ->
             if picture.format == "TIFF":  # its decoder has turned it
                 pixels = _stored(pixels, orientation)
     return pixels if ignore_orientation else np.ascontiguousarray(_upright(pixels, orientation))
+
+
+def pixels_of(picture: Image.Image, name: str = "picture") -> np.ndarray:
+    """The pixels that `read_image` would return of a picture that Pillow has opened.
+
+    (Of a JPEG, as Pillow decodes it; a level may differ.)
+
+    Args:
+        picture: Pillow's; not changed.
+        name: what error messages call it.
+
+    Returns:
+        uint8 [H, W, 3], RGB, upright.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    pixels = _decode_with_pillow(picture, name)
+    return np.ascontiguousarray(_upright(pixels, _orientation(picture)))
 
 
 def check_image(path: str | Path) -> None:
@@ -158,29 +177,33 @@ def is_plain(data: bytes) -> bool:
     return plain and b"tRNS" not in data[: max(data.find(b"IDAT"), 0)]
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
+def find_images(paths: Iterable[str | Path], also: Collection[str] = ()) -> list[Path]:
     """The picture files that a user's list of files and folders names.
 
     A file stays in its place whatever it is, so that reading it can say what is wrong. A folder is
     replaced by the pictures directly in it, sorted by name: files that have a picture's suffix
     or begin like a picture. Hidden files and subfolders are passed over. No file comes twice.
 
+    Args:
+        paths: files and folders.
+        also: suffixes of other files that a folder gives, in lower case.
+
     Raises:
         InputError: a folder holds no picture, or cannot be read.
     """
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
-        for file in _pictures_in(path) if path.is_dir() else [path]:
+        for file in _pictures_in(path, also) if path.is_dir() else [path]:
             found.setdefault(file.resolve(), file)
     return list(found.values())
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def _pictures_in(folder: Path, also: Collection[str]) -> list[Path]:
     try:
         files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
-    pictures = [file for file in files if _looks_like_picture(file)]
+    pictures = [f for f in files if f.suffix.lower() in also or _looks_like_picture(f)]
     if not pictures:
         raise InputError(f"{folder}: no pictures in this folder (subfolders are not searched)")
     return pictures

@@ -6,7 +6,7 @@ Legend for shapes: B frames of a batch, K keypoints, N poses.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -47,6 +47,21 @@ def infer(
     dtype = jnp.bfloat16 if inference.bfloat16 else jnp.float32
     network = method.network(Compute(dtype=dtype, folded=True))
     return nn.apply(method.poses, network)(variables, frames, inference)
+
+
+def compile_inference(
+    method: Method, inference: InferenceConfig, mesh: Mesh
+) -> Callable[[Variables, FrameBatch], Stages]:
+    """`infer` as one program, in which each of several devices works on its own frames."""
+
+    def program(variables: Variables, frames: FrameBatch) -> Stages:
+        return infer(method, inference, variables, frames)
+
+    return jax.jit(
+        jax.shard_map(program, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data")),
+        in_shardings=(replicated(mesh), split_by_image(mesh)),
+        compiler_options=compiler_options(platform_of(mesh)),
+    )
 
 
 class Prepared(NamedTuple):
@@ -92,18 +107,13 @@ class Predictor:
         if not isinstance(self.inference, method.inference_type):
             raise TypeError(f"{self.inference} is not a {method.inference_type.__name__}")
         self.skeleton = method.skeleton
-        mesh = Mesh(np.array(devices or jax.local_devices()[:1]), ("data",))
+        self.devices = list(devices or jax.local_devices()[:1])
+        mesh = Mesh(np.array(self.devices), ("data",))
         self._num_devices = mesh.size
         self._everywhere, self._by_frame = replicated(mesh), split_by_image(mesh)
         self.use(variables)
 
-        def program(variables: Variables, frames: FrameBatch) -> Stages:
-            return infer(method, self.inference, variables, frames)
-
-        self._program = jax.jit(
-            jax.shard_map(program, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data")),
-            compiler_options=compiler_options(platform_of(mesh)),
-        )
+        self._program = compile_inference(method, self.inference, mesh)
 
     def use(self, variables: Variables) -> None:
         """Takes other variables of the same network; nothing is compiled anew."""

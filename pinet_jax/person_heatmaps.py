@@ -105,7 +105,7 @@ def read_keypoints(heatmap: jax.Array) -> jax.Array:
     b, h, w, k = heatmap.shape
     index = jnp.argmax(heatmap.reshape(b, h * w, k), axis=1)  # [B, K]
     y, x = index // w, index % w
-    image, channel = np.arange(b)[:, None], np.arange(k)[None, :]
+    image, channel = jnp.arange(b)[:, None], np.arange(k)[None, :]
 
     def value(dy: int, dx: int) -> jax.Array:
         rows, columns = jnp.clip(y + dy, 0, h - 1), jnp.clip(x + dx, 0, w - 1)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
-import platformdirs
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pinet_jax.errors import InputError
@@ -113,6 +112,8 @@ def use_user_cache() -> None:
     folder that is already set (by `JAX_COMPILATION_CACHE_DIR`, say) stays. Where the folder
     cannot be written, one line says so and everything is compiled anew.
     """
+    import platformdirs  # here, so that networks need nothing that a GPU's machine may lack
+
     if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     folder = Path(platformdirs.user_cache_dir("pinet_jax", appauthor=False)) / "compiled"

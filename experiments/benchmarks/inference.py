@@ -59,7 +59,7 @@ def measure_inference(
     network = _compiled(lambda v, x: _without_offsets(model.apply(v, x)))
     decode = _compiled(lambda part_map: _peaks(part_map))
     refine = _compiled(functools.partial(model.apply, method="refine"))
-    fuse, candidates = _fusion(batch, config)
+    fuse, candidates = fusion_of_crowds(batch, config)
     calls: dict[str, Callable[[], Any]] = {
         f"whole flip test, {batch} x {size}": lambda: whole(variables, frames),
         "  network, image and mirror": lambda: network(variables, inputs),
@@ -75,7 +75,7 @@ def measure_inference(
 
 def measure_fusion(config: PINet, *, rounds: int = 200) -> Seconds:
     """Times the fusion of 90 candidates, an image of a batch of 8."""
-    fuse, candidates = _fusion(FUSION_BATCH, config)
+    fuse, candidates = fusion_of_crowds(FUSION_BATCH, config)
     seconds = time_in_turns({"fusion": lambda: fuse(candidates)}, rounds)["fusion"]
     return Seconds(seconds.median / FUSION_BATCH, seconds.best / FUSION_BATCH)
 
@@ -114,7 +114,7 @@ def _peaks(part_map: jax.Array) -> jax.Array:
     return yx.reshape(yx.shape[0], -1, 2)
 
 
-def _fusion(batch: int, config: PINet) -> tuple[Callable[[PoseSet], PoseSet], PoseSet]:
+def fusion_of_crowds(batch: int, config: PINet) -> tuple[Callable[[PoseSet], PoseSet], PoseSet]:
     """The fusion, and crowds of 18 people with five candidates each."""
     skeleton = config.skeleton
     rng = np.random.default_rng(0)

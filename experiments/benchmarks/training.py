@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from experiments.benchmarks.timing import time_in_turns
 from experiments.benchmarks.yardstick import timm_backbone
@@ -75,7 +74,7 @@ def step_figures(config: TrainingConfig, size: int, repeats: int) -> str:
     """Compiles the whole step, and takes it `repeats` times."""
     training, mesh = Training.make(PINet(), config, steps_per_epoch=1000), make_mesh()
     shapes = jax.eval_shape(training.init_state, abstract_variables(PINet()))
-    batch = _batch(config.batch_size, size)
+    batch = training_batch(config.batch_size, size)
     start = time.perf_counter()
     step: Any = compile_train_step(training, mesh)  # a jitted function
     program = step.lower(shapes, batch).compile()
@@ -149,9 +148,10 @@ def _timm(batch_size: int, size: int, bfloat16: bool) -> Callable[[], Any]:
     return run
 
 
-def _batch(count: int, size: int) -> dict[str, np.ndarray]:
+def training_batch(count: int, size: int, num_keypoints: int = 17) -> dict[str, np.ndarray]:
+    """Noise with 30 people an image, as `Method.losses` takes it."""
     rng = np.random.default_rng(0)
-    keypoints = rng.uniform(0, size, (count, _PEOPLE, 17, 3)).astype(np.float32)
+    keypoints = rng.uniform(0, size, (count, _PEOPLE, num_keypoints, 3)).astype(np.float32)
     return {
         "image": rng.integers(0, 256, (count, size, size, 3), np.uint8),
         "keypoints": keypoints,
@@ -168,4 +168,6 @@ def _memory(program: Any) -> str:
 
 
 if __name__ == "__main__":
+    import tyro  # here, so that the rest can be imported where it is not installed
+
     tyro.cli(main)

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 
-def timm_backbone() -> Any:
-    """A torch module, images [B, 3, H, W] -> the four branches of HRNet-W32.
+def timm_backbone(name: str = "hrnet_w32") -> Any:
+    """A torch module, images [B, 3, H, W] -> the four branches of an HRNet.
 
     The same layers as our backbone, without the classifier that `timm` puts on top of them.
+
+    Args:
+        name: timm's.
 
     Raises:
         ImportError: timm, or what it needs, is not installed.
@@ -22,7 +25,7 @@ def timm_backbone() -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.net = timm.create_model("hrnet_w32", pretrained=False)
+            self.net = timm.create_model(name, pretrained=False)
 
         def forward(self, x: Any) -> list[Any]:
             """[B, 3, H, W] -> branches at 1/4, 1/8, 1/16 and 1/32."""

@@ -154,7 +154,7 @@ class CID(BottomUp):
         """Centres, each person's heatmaps, and suppression."""
         (images,) = frames.pixels
         features, logits = _both_ways(net, images, inference.flip)
-        center = _mean_of_passes(probability(logits[..., -1:]), len(images))
+        center = _mean_of_passes(probability(logits[..., -1:]), images.shape[0])
         peaks = decoding.find_peaks(smoothed(center, inference.smoothing))
         found = self._own_keypoints(net, features, peaks.yx[:, 0], inference)  # [B, N, K, 3]
         scores = found[..., 2] * peaks.scores[:, 0, :, None]
@@ -174,8 +174,8 @@ class CID(BottomUp):
     ) -> jax.Array:
         """Keypoints of the people at positions [B, N, 2]: [B, N, K, 3], map pixels and heat."""
         swap = np.asarray(self.skeleton.mirror_permutation)
-        count = len(yx)
-        yx = jnp.concatenate([yx] * (len(features) // count))
+        count = yx.shape[0]
+        yx = jnp.concatenate([yx, yx] if inference.flip else [yx])
         vectors, own_logits = take_positions(features, yx), net.decoupler(features)
 
         # One candidate of every frame at a time: the maps of all would fill the memory.
@@ -222,7 +222,7 @@ def _both_ways(net: CIDNetwork, images: jax.Array, flip: bool) -> tuple[jax.Arra
     inputs = normalize(images)
     if not flip:
         return net(inputs)
-    count = len(images)
+    count = images.shape[0]
     outputs = net(jnp.concatenate([inputs, inputs[:, :, ::-1]]))
     features, logits = (jnp.concatenate([x[:count], x[count:, :, ::-1]]) for x in outputs)
     return features, logits

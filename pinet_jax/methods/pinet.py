@@ -44,8 +44,10 @@ from pinet_jax.skeletons import COCO_17, Partition, Skeleton
 from pinet_jax.targets import (
     SMALL_AREA,
     Targets,
+    known_background,
     on_map,
     only_known_background,
+    points_on_map,
     render_targets,
 )
 
@@ -84,6 +86,7 @@ class PINet(BottomUp):
 
     inference_type: ClassVar[type[InferenceConfig]] = PINetInference
     stages: ClassVar[tuple[str, ...]] = ("coarse", "refined", "final")
+    optional_arrays: ClassVar[tuple[str, ...]] = ("mirrored", "background", "partial")
     output_layers: ClassVar[tuple[str, ...]] = (
         "heatmap_head",
         "detkptmap_head",
@@ -125,6 +128,14 @@ class PINet(BottomUp):
         targets = jax.vmap(render)(on_map(batch, STRIDE), batch["area"], batch["valid_mask"])
         if "background" in batch:
             targets = only_known_background(targets, batch["background"])
+        elif "partial" in batch:
+            background = jax.vmap(known_background, in_axes=(0, 0, 0, None))(
+                points_on_map(batch["corners"], batch, STRIDE),
+                batch["keypoints"][..., 2] > 0,
+                batch["partial"],
+                batch["valid_mask"].shape[1],
+            )
+            targets = only_known_background(targets, background)
         return targets
 
     def losses(self, net: Any, batch: Batch) -> dict[str, jax.Array]:

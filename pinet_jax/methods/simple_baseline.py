@@ -109,8 +109,8 @@ class TopDown(Method):
         del inference
         if boxes is None:
             raise InputError(
-                "a top-down network needs people's boxes: give --boxes, a file of COCO "
-                "annotations, of a detector's results, or of another system's poses"
+                "a top-down network needs people's boxes: of annotations, of a detector, or of "
+                "another system's poses"
             )
         frames = []
         for box in checked_boxes(boxes):

@@ -314,3 +314,18 @@ def test_leaving_in_the_middle_ends_the_program():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(16, 512, 512, 3)"
+
+
+def test_a_finer_mask_comes_where_the_config_asks_for_it():
+    records = make_records(4)
+    config = dataclasses.replace(CONFIG, fine_valid_mask=True)
+    (batch,) = _take(1, records, config, batch_size=4, seed=5)
+    assert "fine_valid_mask" not in _take(1, records, CONFIG, batch_size=4, seed=5)[0]
+    for row, (epoch, place) in enumerate(zip(*sample_order(4, 4, 5, 0), strict=True)):
+        record = records[int(place)]
+        mask = np.ones((record["height"], record["width"]), np.uint8)
+        mask[: 10 * (record["image_id"] % 2)] = 0
+        numbers = augmentation.random_numbers(5, int(epoch), int(place))
+        drawn = augmentation.sample_augmentation(CONFIG.augmentation, *mask.shape, numbers)
+        expected = augmentation.warp_mask(mask, drawn, 32)
+        np.testing.assert_array_equal(batch["fine_valid_mask"][row], expected)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from experiments.commands.convert import main as convert
 from experiments.commands.predict import main
-from experiments.testing.picture_prediction import predict_tasks
 from experiments.testing.pictures import drawing_names, plan
+from experiments.testing.user_prediction import predict_inputs
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
 from pinet_jax.images import read_image
@@ -65,15 +65,16 @@ def picture(path, height=64, width=96, color=RED):
     return path
 
 
-def run(paths, out, *, predictor=None, batch_size=2, score_threshold=0.1):
+def run(paths, out, *, predictor=None, batch_size=2, score_threshold=0.1, every=1):
     """Plans and predicts; (failures, entries of poses.json)."""
     tasks, unusable = plan(paths, out)
-    unreadable = predict_tasks(
+    unreadable = predict_inputs(
         tasks,
         predictor or FakePredictor(),
         out,
         score_threshold=score_threshold,
         batch_size=batch_size,
+        every=every,
     )
     return unusable + unreadable, json.loads((out / "poses.json").read_text())
 
@@ -251,7 +252,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
 def test_nothing_readable_leaves_no_poses(tmp_path):
     path = picture(tmp_path / "a.jpg")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(InputError, match="none of the pictures could be read"):
+    with pytest.raises(InputError, match="none of the inputs could be read"):
         run([path], tmp_path / "out")
     assert not (tmp_path / "out" / "poses.json").exists()
 

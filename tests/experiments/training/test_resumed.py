@@ -15,7 +15,7 @@ from experiments.training.loop import train
 from experiments.training.progress import Progress
 from pinet_jax.errors import InputError
 from pinet_jax.files import only_one
-from pinet_jax.training import OptimizerConfig, learning_rate
+from pinet_jax.optimizers import OptimizerConfig, learning_rate
 from tests.experiments.training.test_loop import lines
 from tests.tiny import MODEL, batch, experiment
 

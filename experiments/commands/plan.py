@@ -1,0 +1,63 @@
+"""`pinet-jax plan`: a training compiled for a pod that is not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from experiments.commands.flags import given
+from experiments.configs import load_config
+from experiments.configs.base import ExperimentConfig
+from experiments.configs.field_types import field_types
+from experiments.planning.chips import open_pod
+from experiments.planning.plan import plan_inference, plan_training
+from experiments.planning.summary import IMAGES_PER_CORE, as_json, as_text, whole_training
+from pinet_jax.files import write_whole
+
+__all__ = ["defaults", "field_types", "main"]
+
+
+def defaults(arguments: Sequence[str]) -> dict[str, Any]:
+    """Every field of the named config is a flag, with its value there."""
+    return {"experiment": load_config(given(arguments, "--config") or "ochuman")}
+
+
+def main(
+    *,
+    config: str,
+    topology: str,
+    experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")],
+    predict: bool = False,
+    epoch_images: float | None = None,
+    images_per_core: float = IMAGES_PER_CORE,
+    out: Path | None = None,
+) -> None:
+    """Compiles the train step for a TPU pod, and says what it needs and what it takes at least.
+
+    No TPU is needed: libtpu compiles for one that is not there. Takes minutes and gigabytes.
+
+    Args:
+        config: the experiment: ochuman, crowdpose, coco, a row of the paper's tables, or a Python
+            file of your own.
+        topology: v4, v5e, v5p or v6e and the chips along each axis: v5e:16x16, v5p:8x8x16.
+        experiment: its fields, each of which can be given another value.
+        predict: plan the test procedure instead, of 8 frames a device.
+        epoch_images: images of an epoch, for the hours of the whole training; by default what the
+            config says of rendered or packed data.
+        images_per_core: that one core of a host makes in a second; the default is this project's
+            measurement at 512 x 512 on one x86-64 machine.
+        out: a JSON file of all figures.
+    """
+    del config  # `defaults` has read it
+    pod = open_pod(topology)
+    plan = (plan_inference if predict else plan_training)(experiment, pod)
+    whole = None if predict else whole_training(plan, experiment, epoch_images)
+    print(as_text(plan, whole, images_per_core))
+    if out is not None:
+        content = as_json(plan, whole, images_per_core)
+        write_whole(out, json.dumps(content, indent=1) + "\n")
+        print(f"\n{out}: all figures")

@@ -1,0 +1,116 @@
+"""Networks as programs in StableHLO that run without this package: JAX and NumPy are enough.
+
+A file holds, in NumPy's npz format, the folded variables, a serialized program a platform and frame
+size (`jax.export`), and metadata as JSON. `stablehlo_writer` makes it. This module imports nothing
+of the package but its errors, and may be copied elsewhere with them.
+
+Legend for shapes: B frames of H x W pixels, N poses (padded), K keypoints.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+from pinet_jax.errors import InputError
+
+VARIABLES = "variables/"  # before the path of each variable
+METADATA = "metadata"
+SEPARATOR = "/"
+
+
+class StableHLOPredictor:
+    """A network of a file, ready for frames of the sizes that the file has.
+
+    Attributes:
+        metadata: what `stablehlo_writer.metadata_of` states: keypoint names, frame sizes, how
+            images become frames, and what is to be done with the poses.
+    """
+
+    def __init__(
+        self, metadata: dict[str, Any], variables: dict[str, Any], programs: dict[str, bytes]
+    ) -> None:
+        """Notes what a file holds; every program is compiled when it is first called."""
+        self.metadata = metadata
+        self._variables, self._serialized = jax.device_put(variables), programs
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def __call__(
+        self, *pixels: np.ndarray, matrix: np.ndarray | None = None
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """Network, decoding, refinement or grouping, and fusion, of a batch of frames.
+
+        Args:
+            *pixels: for every test scale uint8 [B, H, W, 3], RGB.
+            matrix: float32 [B, 2, 3], from (x, y, 1) of images to (x, y) of frames; by default
+                the identity. Results are in frame pixels; some methods need it all the same.
+
+        Returns:
+            By stage: keypoints float32 [B, N, K, 3], x and y in frame pixels and score; scores
+            float32 [B, N]; mask bool [B, N], False for padding.
+
+        Raises:
+            InputError: the file has no program for these frames on this platform.
+        """
+        if matrix is None:
+            matrix = np.broadcast_to(np.eye(2, 3, dtype=np.float32), (len(pixels[0]), 2, 3))
+        name = program_name(jax.default_backend(), [x.shape[1:3] for x in pixels])
+        run = self._program(name, len(pixels[0]))
+        return jax.device_get(run(self._variables, list(pixels), matrix.astype(np.float32)))
+
+    def _program(self, name: str, count: int) -> Callable[..., Any]:
+        if name not in self._serialized:
+            raise InputError(f"there is no program {name}, only {', '.join(self._serialized)}")
+        fixed = self.metadata["batch_size"]
+        if fixed is not None and count != fixed:
+            raise InputError(f"a batch of {count}: the program takes {fixed} frames at a time")
+        if name not in self._compiled:
+            exported = export.deserialize(bytearray(self._serialized[name]))
+            options = self.metadata["compiler_options"].get(jax.default_backend())
+            self._compiled[name] = jax.jit(exported.call, compiler_options=options)
+        return self._compiled[name]
+
+
+def program_name(platform: str, shapes: Sequence[Sequence[int]]) -> str:
+    """What a file calls a program.
+
+    Args:
+        platform: cpu, cuda or tpu; JAX's "gpu" is cuda.
+        shapes: height and width of the frames at every test scale.
+    """
+    sizes = "+".join(f"{height}x{width}" for height, width in shapes)
+    return f"program/{'cuda' if platform == 'gpu' else platform}/{sizes}"
+
+
+def load(path: str | Path) -> StableHLOPredictor:
+    """Reads a file of `pinet-jax export --format stablehlo`.
+
+    Raises:
+        InputError: it cannot be read, or is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        metadata = json.loads(content.pop(METADATA).tobytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: no file of `pinet-jax export --format stablehlo` ({error})"
+        ) from error
+    variables: dict[str, Any] = {}
+    for name in [name for name in content if name.startswith(VARIABLES)]:
+        *folders, leaf = name.removeprefix(VARIABLES).split(SEPARATOR)
+        place = variables
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[leaf] = content.pop(name)
+    programs = {name: array.tobytes() for name, array in content.items()}
+    return StableHLOPredictor(metadata, variables, programs)

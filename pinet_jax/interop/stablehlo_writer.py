@@ -1,0 +1,160 @@
+"""Writes networks as programs that `interop.stablehlo` runs without this package.
+
+Legend for shapes: B frames of H x W pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax import export
+
+from pinet_jax.errors import UsageError
+from pinet_jax.files import replaced_whole
+from pinet_jax.frames import FrameBatch
+from pinet_jax.inference import infer
+from pinet_jax.interop.stablehlo import METADATA, SEPARATOR, VARIABLES, program_name
+from pinet_jax.methods.base import BottomUpInference, InferenceConfig, Method
+from pinet_jax.networks.folding import fold_batch_norm
+from pinet_jax.networks.initializers import Variables
+from pinet_jax.runtime import compiler_options
+
+Platform = Literal["cpu", "cuda", "tpu"]
+PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
+
+_WHOLE_IMAGE = (
+    "The whole image, RGB, bilinearly warped into the frame about its centre with its proportions "
+    "kept; black beside it. With the image's height h and width w and the frame's H and W: "
+    "s = W / w if w < h else H / h; x' = s * (x - floor(w / 2 + 0.5)) + W / 2, and y' likewise. "
+    "H and W are multiples of 64, and the image's short side lies on theirs."
+)
+_BOX = (
+    "A frame for every person's box, RGB, bilinearly warped: the box about its centre, enlarged "
+    "to the frame's proportions and then by 1.25; x' = s * (x - centre) + W / 2, and y' likewise."
+)
+_AFTER_BOX = (
+    "Multiply scores by those of the boxes, then drop of an image's poses those whose OKS with a "
+    "better one is above `oks_threshold`."
+)
+
+
+def write_program_file(
+    path: str | Path,
+    method: Method,
+    variables: Variables,
+    inference: InferenceConfig,
+    *,
+    sizes: Sequence[tuple[int, int]] = (),
+    platforms: Sequence[str] = PLATFORMS,
+    batch_size: int | None = None,
+) -> None:
+    """Writes the whole test procedure, uint8 frames to fused poses.
+
+    Args:
+        path: the file.
+        method: the method.
+        variables: of its network, not folded.
+        inference: the test procedure.
+        sizes: height and width of frames at scale 1, whose short side takes the place of the
+            procedure's `input_size`; by default the one that a square image has.
+        platforms: cpu, cuda, tpu.
+        batch_size: frames of a call; any number if None.
+
+    Raises:
+        UsageError: a size is none of the method's.
+        InputError: the file cannot be written.
+    """
+    procedures = _procedures(method, inference, sizes)
+    folded = fold_batch_norm(variables)
+    arrays: dict[str, Any] = dict(_named(folded))
+    for platform in platforms:
+        for shapes, own in procedures.items():
+            exported = _export(method, own, folded, shapes, platform, batch_size)
+            name = program_name(platform, shapes)
+            arrays[name] = np.frombuffer(bytes(exported.serialize()), np.uint8)
+    metadata = metadata_of(method, inference, list(procedures), platforms, batch_size)
+    arrays[METADATA] = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
+    with replaced_whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def metadata_of(
+    method: Method,
+    inference: InferenceConfig,
+    frame_sizes: Sequence[Sequence[tuple[int, int]]],
+    platforms: Sequence[str],
+    batch_size: int | None,
+) -> dict[str, Any]:
+    """What whoever runs the programs has to know, for JSON."""
+    skeleton = method.skeleton
+    return {
+        "method": type(method).__name__,
+        "keypoints": list(skeleton.keypoints),
+        "sigmas": list(skeleton.sigmas),
+        "stages": list(method.stages),
+        "platforms": list(platforms),
+        "frame_sizes": [[list(shape) for shape in shapes] for shapes in frame_sizes],
+        "scales": list(getattr(inference, "scales", (1.0,))),
+        "oks_threshold": getattr(inference, "oks_threshold", None),
+        "batch_size": batch_size,
+        "pixels": "uint8 [B, H, W, 3], RGB, one array a test scale",
+        "frame": _BOX if method.needs_boxes else _WHOLE_IMAGE,
+        "afterwards": _AFTER_BOX if method.needs_boxes else "",
+        "compiler_options": {"cpu": compiler_options("cpu")},
+    }
+
+
+def _procedures(
+    method: Method, inference: InferenceConfig, sizes: Sequence[tuple[int, int]]
+) -> dict[tuple[tuple[int, int], ...], InferenceConfig]:
+    """The test procedure of every size, by the frames' shapes at all test scales.
+
+    Raises:
+        UsageError: a size is none that an image can have.
+    """
+    if not sizes:
+        return {method.frame_shapes((512, 512), inference): inference}
+    found = {}
+    for size in sizes:
+        own = inference
+        if isinstance(inference, BottomUpInference):
+            own = dataclasses.replace(inference, input_size=min(size))
+        shapes = method.frame_shapes(size, own)
+        if size not in shapes:
+            nearest = " ".join(map(str, shapes[0]))
+            raise UsageError(f"--sizes {size[0]} {size[1]}: no frame has it; try {nearest}")
+        found[shapes] = own
+    return found
+
+
+def _named(variables: dict[str, Any], prefix: str = VARIABLES) -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in variables.items():
+        if isinstance(value, dict):
+            yield from _named(value, f"{prefix}{name}{SEPARATOR}")
+        else:
+            yield prefix + name, np.asarray(value)
+
+
+def _export(
+    method: Method,
+    inference: InferenceConfig,
+    folded: Variables,
+    shapes: Sequence[tuple[int, int]],
+    platform: str,
+    batch_size: int | None,
+) -> export.Exported:
+    def program(variables: Variables, pixels: list[jax.Array], matrix: jax.Array) -> Any:
+        stages = infer(method, inference, variables, FrameBatch(tuple(pixels), matrix))
+        return {name: poses._asdict() for name, poses in stages.items()}
+
+    b = export.symbolic_shape("b")[0] if batch_size is None else batch_size
+    arrays = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), folded)
+    frames = [jax.ShapeDtypeStruct((b, *shape, 3), np.uint8) for shape in shapes]
+    matrix = jax.ShapeDtypeStruct((b, 2, 3), np.float32)
+    return export.export(jax.jit(program), platforms=[platform])(arrays, frames, matrix)
