@@ -33,8 +33,11 @@ class _Noise:
 
     def batches(self, start_step, sharding):
         self.starts.append(start_step)
-        for step in itertools.count(start_step):
-            yield jax.device_put(batch(self._size, step), sharding), np.zeros(0, int)
+        numbers = itertools.count(start_step)
+        return (
+            (jax.device_put(batch(self._size, number), sharding), np.zeros(0, int))
+            for number in numbers
+        )
 
 
 @pytest.fixture(scope="module", autouse=True)
