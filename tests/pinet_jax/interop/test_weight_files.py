@@ -148,5 +148,5 @@ def test_what_stands_in_the_way_is_named_on_one_line(tmp_path):
     with pytest.raises(InputError) as caught:
         read_arrays(tmp_path / "a.pth")
     message = str(caught.value)
-    assert "it holds a torch.nn.modules.linear.Linear; save its state dict alone" in message
+    assert "it holds a torch.nn.modules.linear.Linear); save its state dict alone" in message
     assert message.isprintable()
