@@ -16,27 +16,41 @@ import os
 import sys
 from collections.abc import Sequence
 
-import tyro
-
 from experiments.commands.flags import given, in_flags, local_paths
 from pinet_jax.errors import InputError, UsageError
 
-COMMANDS = {
-    "prepare": "check a dataset's own download and build its records once",
-    "synthesize": "render crowds with exact keypoints, in COCO's layout",
-    "statistics": "people, crowding and occlusion of a dataset: table and plot",
-    "pack": "a COCO-format set -> one small file, for training without a dataset",
-    "train": "train a network, test it in between, go on by itself after any end",
-    "evaluate": "a checkpoint -> its poses and the paper's figures, and a report with pictures",
-    "score": "a result file of any system -> the paper's figures, and a report",
-    "predict": "images in, poses and drawn pictures out",
-    "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
-    "export": "a checkpoint -> a PyTorch, safetensors, npz or StableHLO file",
-    "complexity": "parameters and multiply-adds of one network or all, beside the paper's",
-    "ablations": "the paper's Table 1 in small, on rendered crowds",
-    "plan": "a training compiled for a TPU pod that is not there: memory, floors, hours",
-    "benchmark": "the figures of the README's performance table",
+# By what people do.
+COMMAND_GROUPS = {
+    "Poses of your own pictures": {
+        "predict": "pictures and videos in, poses and drawn ones out",
+        "demo": "a page on this machine: drop a photograph, see how its poses come to be",
+    },
+    "Figures": {
+        "evaluate": "a checkpoint -> its poses and the paper's figures, and a report with pictures",
+        "score": "a result file of any system -> the paper's figures, and a report",
+    },
+    "Data": {
+        "prepare": "check a dataset's own download and build its records once",
+        "pack": "a COCO-format set -> one small file, for training without a dataset",
+        "synthesize": "render crowds with exact keypoints, in COCO's layout",
+        "statistics": "people, crowding and occlusion of a dataset: table and plot",
+    },
+    "Training": {
+        "train": "train a network, test it in between, go on by itself after any end",
+        "ablations": "the paper's Table 1 in small, on rendered crowds",
+        "comparison": "the paper's systems in small, on rendered crowds",
+    },
+    "Weights": {
+        "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
+        "export": "a checkpoint -> a PyTorch, safetensors, npz or StableHLO file",
+    },
+    "Size and speed": {
+        "complexity": "parameters and multiply-adds of one network or all, beside the paper's",
+        "plan": "a training compiled for a TPU pod that is not there: memory, floors, hours",
+        "benchmark": "the figures of the README's performance table",
+    },
 }
+COMMANDS = {name: text for group in COMMAND_GROUPS.values() for name, text in group.items()}
 
 
 # What brings the modules that a command may miss.
@@ -46,6 +60,7 @@ _EXTRAS = {
     "tensorflow": "data",
     "tensorflow_datasets": "data",
     "torch": "torch",
+    "gradio": "demo",
 }
 
 
@@ -86,6 +101,8 @@ def run(name: str, flags: Sequence[str]) -> None:
     Raises:
         InputError: something that the user can mend.
     """
+    import tyro  # half of the time that a list of commands would take
+
     flags = local_paths(flags)
     module_name = _scores(flags) if name == "evaluate" else name
     try:
@@ -132,10 +149,11 @@ def _scores(flags: Sequence[str]) -> str:
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join(
-        ["usage: pinet-jax COMMAND [options]", "", *lines, "", "`COMMAND --help` says more."]
-    )
+    lines = ["usage: pinet-jax COMMAND [options]"]
+    for title, commands in COMMAND_GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:<{width}}  {text}" for name, text in commands.items()]
+    return "\n".join([*lines, "", "`pinet-jax COMMAND --help` says more, with an example."])
 
 
 if __name__ == "__main__":

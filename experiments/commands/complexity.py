@@ -37,6 +37,8 @@ def main(
 
     With --table: of all systems that the paper compares, by layer, beside its Table 3.
 
+    Example: pinet-jax complexity --config ochuman
+
     Args:
         model: the network's fields, each of which can be given another value.
         config: the experiment: ochuman, crowdpose, coco, a row of the paper's tables, or a Python

@@ -35,6 +35,8 @@ def main(
 ) -> None:
     """Makes a checkpoint of a file with the reference's names.
 
+    Example: pinet-jax convert model_best.pth.tar --config crowdpose --out crowdpose
+
     Args:
         file: .pth, .pth.tar, .safetensors or .npz.
         config: the network it belongs to: ochuman, crowdpose, coco, or a Python file of your own.

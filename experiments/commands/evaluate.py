@@ -49,6 +49,8 @@ def main(
     --images. Poses are kept as they come, and the same command goes on from them after it was
     killed.
 
+    Example: pinet-jax evaluate --checkpoint runs/ochuman --config ochuman --out ochuman.json
+
     Args:
         out: the figures as JSON, fractions. Beside it, under the same name: the table (.txt) and
             the poses (.results.json).

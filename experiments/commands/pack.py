@@ -28,6 +28,8 @@ def main(
     `train --config photographs --packed.packs OUT ...` trains on packs, without TensorFlow and
     without files beside them.
 
+    Example: pinet-jax pack --annotations A.json --images pictures --out mine.npz
+
     Args:
         annotations: the COCO-format file.
         images: the folder of its pictures.

@@ -46,6 +46,8 @@ def main(
     `frame`, from 0 on, and `time` in seconds. What cannot be read is named and passed over; the
     exit status is then 1. Ctrl-C in a video keeps what is done.
 
+    Example: pinet-jax predict photo.jpg party.mp4 --out poses
+
     Args:
         images: picture and video files, and folders whose pictures and videos are all taken.
         out: folder for poses.json and what is drawn; files of the same name are replaced.

@@ -45,6 +45,8 @@ def main(
     custom: annotations/person_keypoints_SPLIT.json (or SPLIT/_annotations.coco.json); pictures in
     SPLIT/, images/SPLIT/ or images/; skeleton.json.
 
+    Example: pinet-jax prepare crowdpose --data-dir crowdpose
+
     Args:
         dataset: which dataset.
         data_dir: the folder of its download.

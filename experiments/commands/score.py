@@ -29,6 +29,8 @@ def main(
 ) -> None:
     """Scores a result file of any system, and prints the table.
 
+    Example: pinet-jax score --results R.json --annotations A.json --metric coco --out scores.json
+
     Args:
         results: poses in COCO's result format.
         annotations: the ground truth in COCO's format.

@@ -35,6 +35,8 @@ def main(
     visibility of each keypoint, and for each way to part the body the share of parts without a
     visible keypoint (the paper's figure 3). People without any labelled keypoint do not count.
 
+    Example: pinet-jax statistics ochuman_keypoints --splits test --out statistics
+
     Args:
         source: a prepared dataset's name or folder, or any annotation file in COCO's format.
         out: the folder to write to.

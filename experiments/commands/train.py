@@ -43,6 +43,8 @@ def main(
     WORKDIR/checkpoints holds the latest checkpoints and the best; `predict` and `evaluate` take
     WORKDIR for the best one. Beside them: metrics.jsonl, pictures of predictions, config.json.
 
+    Example: pinet-jax train --config ochuman --workdir runs/ochuman --training.batch-size 20
+
     Args:
         config: the experiment: ochuman, crowdpose, coco, a row of the paper's tables, or a Python
             file of your own.

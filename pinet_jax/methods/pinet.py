@@ -185,15 +185,21 @@ class PINet(BottomUp):
 
         def fuse(poses: PoseSet) -> PoseSet:
             groups = fusion.group_poses(poses, self.skeleton.sigmas, inference.oks_threshold)
-            final = fusion.fuse_groups(groups) if inference.fusion else fusion.leaders(groups)
-            if not inference.area_exponent:
-                return final
-            tenths = fusion.tight_area(final.keypoints) / (0.1 * height * width)
-            return fusion.by_score(final, final.scores * tenths**inference.area_exponent)
+            return self.grouped(groups, inference, height * width)
 
         refined = pose_set([r.refined for r in results.values()])
         coarse = pose_set([r.coarse for r in results.values()])
         return {"coarse": coarse, "refined": refined, "final": jax.vmap(fuse)(refined)}
+
+    def grouped(
+        self, groups: fusion.Grouping, inference: PINetInference, frame_area: int
+    ) -> PoseSet:
+        """One pose a group of one frame: fused or its best, scored by the test procedure."""
+        final = fusion.fuse_groups(groups) if inference.fusion else fusion.leaders(groups)
+        if not inference.area_exponent:
+            return final
+        tenths = fusion.tight_area(final.keypoints) / (0.1 * frame_area)
+        return fusion.by_score(final, final.scores * tenths**inference.area_exponent)
 
     def _poses_at_scale(
         self, net: Any, inference: PINetInference, images: jax.Array
