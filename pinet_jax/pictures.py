@@ -23,6 +23,7 @@ from pinet_jax.evaluation.result_files import Entry, pose_entries
 from pinet_jax.images import image_size, pixels_of, read_image
 from pinet_jax.inference import Predictor, default_batch_size
 from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.pixel_arrays import rgb_pixels
 from pinet_jax.poses import Poses
 from pinet_jax.pretrained import PHOTOGRAPHS
 from pinet_jax.skeletons import Skeleton
@@ -218,8 +219,7 @@ def _pixels(picture: Picture, name: str) -> np.ndarray:
         return read_image(Path(picture))
     if isinstance(picture, Image.Image):
         return pixels_of(picture, name)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise InputError(
-            f"{name}: an array {picture.dtype} {list(picture.shape)}; give uint8 [H, W, 3], RGB"
-        )
-    return picture
+    try:
+        return rgb_pixels(picture)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error

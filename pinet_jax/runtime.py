@@ -84,7 +84,7 @@ def memory_advice(advice: str) -> Iterator[None]:
         words = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory")
         if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
             raise
-        raise InputError(f"out of memory, {advice}") from error
+        raise InputError(f"not enough memory {advice}") from error
 
 
 def keep_freed_memory() -> None:

@@ -236,7 +236,9 @@ def test_few_bytes_cross_to_the_device():
 def test_crowds_beyond_the_batch_are_refused_before_training():
     records = make_records(3)
     records.records[1] = make_record(777, np.random.default_rng(0), people=5)
-    with pytest.raises(InputError, match=r"image 777: 5 people, but max_people is 4"):
+    with pytest.raises(
+        InputError, match=r"image 777: 5 people, but max_people is 4.*--data.max-people 5"
+    ):
         training_batches(records, CONFIG, batch_size=2, seed=0)
 
 
@@ -251,7 +253,9 @@ def test_crowds_that_the_index_hides_are_refused_when_met():
 
     stale = Stale(records.records)
     stale.index = index
-    with pytest.raises(InputError, match=r"image 777: 5 people, but max_people is 4"):
+    with pytest.raises(
+        InputError, match=r"image 777: 5 people, but max_people is 4.*--data.max-people 5"
+    ):
         _take(3, stale, CONFIG, batch_size=2, seed=0)
 
 

@@ -50,7 +50,7 @@ def test_the_command_line_says_so_too(monkeypatch, capsys):
 def test_memory_that_does_not_suffice_is_one_line(error):
     with pytest.raises(InputError) as caught, memory_advice("with batches of 8: take less"):
         raise error
-    assert str(caught.value) == "out of memory, with batches of 8: take less"
+    assert str(caught.value) == "not enough memory with batches of 8: take less"
 
 
 def test_other_errors_of_the_runtime_stay():

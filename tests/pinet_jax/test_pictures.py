@@ -134,14 +134,13 @@ def test_no_pictures_no_poses(predict):
 @pytest.mark.parametrize(
     ("array", "shape"),
     [
-        (np.zeros((8, 8), np.uint8), r"uint8 \[8, 8\]"),
-        (np.zeros((8, 8, 4), np.uint8), r"uint8 \[8, 8, 4\]"),
+        (np.zeros((8, 8, 2), np.uint8), r"\[8, 8, 2\]"),
         (np.zeros((8, 8, 3), np.float32), r"float32 \[8, 8, 3\]"),
-        (np.zeros((0, 8, 3), np.uint8), r"uint8 \[0, 8, 3\]"),
+        (np.zeros((0, 8, 3), np.uint8), r"\[0, 8, 3\]"),
     ],
 )
 def test_an_array_that_is_no_picture_is_refused(predict, array, shape):
-    with pytest.raises(InputError, match=f"picture 0: an array {shape}; give uint8"):
+    with pytest.raises(InputError, match=f"picture 0: an image is {shape}; give uint8"):
         predict(array)
 
 
