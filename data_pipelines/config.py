@@ -39,12 +39,24 @@ class MixtureConfig:
 class PixelConfig:
     """Changes of colours and sharpness; none, as it stands. The papers' recipes have none."""
 
-    brightness: float = 0.0  # the first three: a factor, uniform in 1 +- this
-    contrast: float = 0.0
-    saturation: float = 0.0
+    brightness: float = 0.0  # a factor, uniform in 1 +- this
+    contrast: float = 0.0  # likewise, about the image's mean grey
+    saturation: float = 0.0  # likewise, about each pixel's grey
     hue: float = 0.0  # uniform in +- this share of the circle of colours
     blur: float = 0.0  # share of blurred images
     blur_sigma: tuple[float, float] = (0.1, 2.0)  # standard deviation, pixels, uniform
+
+    def __post_init__(self) -> None:
+        """Refuses what is no share and no range.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        for name in ("brightness", "contrast", "saturation", "hue", "blur"):
+            _check_share(name, getattr(self, name))
+        low, high = self.blur_sigma
+        if not 0 < low <= high:
+            raise UsageError(f"blur_sigma {low} {high}: give the least, above 0, and the greatest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +65,22 @@ class PastingConfig:
 
     share: float = 0.0  # of the images that people are pasted into
     people: tuple[int, int] = (1, 2)  # fewest and most of them
+
+    def __post_init__(self) -> None:
+        """Refuses what is no share and no range.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        _check_share("share", self.share)
+        fewest, most = self.people
+        if not 1 <= fewest <= most:
+            raise UsageError(f"people {fewest} {most}: give the fewest, 1 or more, and the most")
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} {value}: give a share, 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)

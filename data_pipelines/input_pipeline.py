@@ -280,9 +280,8 @@ class Images:
         if self._partial is not None:
             batch["partial"][row] = self._partial
         if self._cutouts is not None:
-            labels = Labels(*(batch[name][row] for name in Labels._fields))  # type: ignore[literal-required]
             config, skeleton = self._config.augmentation, self._records.skeleton
-            paste_people(labels, self._cutouts, config, skeleton, key)
+            paste_people(_labels(batch, row), self._cutouts, config, skeleton, key)
         change_pixels(batch["image"][row], self._config.augmentation.pixels, key)
 
     def _warp(self, batch: Batch, row: int, record: Record, key: tuple[int, int, int]) -> None:
@@ -318,3 +317,18 @@ class Images:
             record["boxes"], augmentation, height, width, size
         )
         batch["image_id"][row] = record["image_id"]
+
+
+def _labels(batch: Batch, row: int) -> Labels:
+    """A row of a batch, to be written to."""
+    masks = [batch["valid_mask"][row]]
+    if "fine_valid_mask" in batch:
+        masks.append(batch["fine_valid_mask"][row])
+    return Labels(
+        image=batch["image"][row],
+        keypoints=batch["keypoints"][row],
+        area=batch["area"][row],
+        reach=batch["reach"][row],
+        corners=batch["corners"][row],
+        valid_masks=tuple(masks),
+    )

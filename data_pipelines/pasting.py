@@ -40,7 +40,6 @@ from data_pipelines.augmentation import (
 from data_pipelines.config import AugmentationConfig
 from data_pipelines.records import Record, image_pixels
 from pinet_jax.errors import InputError
-from pinet_jax.frames import STRIDE
 from pinet_jax.skeletons import Skeleton
 
 _PASTING_STREAM = 4  # tells these random numbers from all others
@@ -75,7 +74,7 @@ class Labels(NamedTuple):
     area: np.ndarray  # float32 [P]
     reach: np.ndarray  # float32 [P]
     corners: np.ndarray  # float32 [P, 4, 2]
-    valid_mask: np.ndarray  # uint8 [S / 4, S / 4]
+    valid_masks: tuple[np.ndarray, ...]  # uint8, each at a whole fraction of S
 
 
 class Cutouts:
@@ -181,7 +180,7 @@ def _labelled(labels: Labels) -> np.ndarray:
 def _inside(labels: Labels) -> np.ndarray:
     """Which keypoints are on a pixel of the frame, bool [P, K]."""
     rounded = np.round(labels.keypoints[..., :2])
-    return ((rounded >= 0) & (rounded < len(labels.image))).all(axis=-1)
+    return np.all((rounded >= 0) & (rounded < len(labels.image)), axis=-1)
 
 
 def _paste(
@@ -209,7 +208,9 @@ def _paste(
         return
     pixels = cv2.warpAffine(cutout.pixels, at, (size, size), borderMode=cv2.BORDER_REPLICATE)
     labels.image[covered] = pixels[covered]
-    labels.valid_mask[covered[::STRIDE, ::STRIDE]] = 1
+    for mask in labels.valid_masks:
+        step = size // len(mask)
+        mask[covered[::step, ::step]] = 1
     _hide(labels, covered)
 
     keypoints[:, :2] = keypoints[:, :2] @ matrix.T + shift

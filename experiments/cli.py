@@ -38,6 +38,7 @@ COMMAND_GROUPS = {
     "Training": {
         "train": "train a network, test it in between, go on by itself after any end",
         "ablations": "the paper's Table 1 in small, on rendered crowds",
+        "comparison": "the paper's systems in small, on rendered crowds",
     },
     "Weights": {
         "convert": "a PyTorch, safetensors or npz file -> a checkpoint",

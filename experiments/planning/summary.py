@@ -137,7 +137,7 @@ def as_text(plan: Plan, whole: WholeTraining | None, images_per_core: float) -> 
     if plan.program == "train step":
         rows.append(("whole training", _whole(whole)))
     rows.append(("compiled in", f"{plan.compile_seconds:.0f} s"))
-    head = f"{plan.program} on {pod.name}: {pod.chips} chips, {pod.hosts} hosts of libtpu's size"
+    head = f"{plan.program} on {pod.name}: {pod.chips} chips, {pod.hosts} hosts"
     return "\n".join([head, "", *(f"{name:<18} {text}" for name, text in rows)])
 
 

@@ -118,7 +118,7 @@ def _announce(progress: tqdm, batches: Sequence[Batch], number: int) -> None:
     if number < len(batches):
         shapes, _ = program = batches[number].program
         compiles = program not in (batch.program for batch in batches[:number])
-        progress.set_description("compile {} x {}".format(*shapes[0]) if compiles else "predict")
+        progress.set_description("compile {} x {}".format(*max(shapes)) if compiles else "predict")
 
 
 def _draw(

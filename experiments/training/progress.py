@@ -49,5 +49,4 @@ class Progress(NamedTuple):
 
     def last_step(self, epochs: float) -> int:
         """The first step after which so many epochs are full."""
-        # In this order, the quotient of whole epochs is exact.
-        return math.ceil(epochs / (self.batch_size / self.images_per_epoch)) + self.shift
+        return math.ceil(epochs * self.images_per_epoch / self.batch_size) + self.shift

@@ -1,14 +1,15 @@
 """Networks as programs in StableHLO that run without this package: JAX and NumPy are enough.
 
-A file holds, in NumPy's npz format, the folded variables, a serialized program a platform and frame
-size (`jax.export`), and metadata as JSON. `stablehlo_writer` makes it. This module imports nothing
-of the package but its errors, and may be copied elsewhere with them.
+A file holds, in NumPy's npz format, the folded variables, a program a platform and frame size as
+portable StableHLO bytecode, and metadata as JSON. `stablehlo_writer` makes it. This module imports
+nothing of the package but its errors, and may be copied elsewhere with them.
 
 Legend for shapes: B frames of H x W pixels, N poses (padded), K keypoints.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import export
 
@@ -39,7 +41,7 @@ class StableHLOPredictor:
     ) -> None:
         """Notes what a file holds; every program is compiled when it is first called."""
         self.metadata = metadata
-        self._variables, self._serialized = jax.device_put(variables), programs
+        self._variables, self._programs = jax.device_put(variables), programs
         self._compiled: dict[str, Callable[..., Any]] = {}
 
     def __call__(
@@ -66,16 +68,59 @@ class StableHLOPredictor:
         return jax.device_get(run(self._variables, list(pixels), matrix.astype(np.float32)))
 
     def _program(self, name: str, count: int) -> Callable[..., Any]:
-        if name not in self._serialized:
-            raise InputError(f"there is no program {name}, only {', '.join(self._serialized)}")
+        if name not in self._programs:
+            raise InputError(f"there is no program {name}, only {', '.join(self._programs)}")
         fixed = self.metadata["batch_size"]
         if fixed is not None and count != fixed:
             raise InputError(f"a batch of {count}: the program takes {fixed} frames at a time")
         if name not in self._compiled:
-            exported = export.deserialize(bytearray(self._serialized[name]))
+            run = self._exported(name).call
             options = self.metadata["compiler_options"].get(jax.default_backend())
-            self._compiled[name] = jax.jit(exported.call, compiler_options=options)
+            self._compiled[name] = jax.jit(run, compiler_options=options)
         return self._compiled[name]
+
+    def _exported(self, name: str) -> export.Exported:
+        """What JAX calls a program by: that of a blank function, with the file's code in its place.
+
+        JAX's own format for it needs a package beside JAX, and other runtimes do not read it.
+        """
+        about = self.metadata["programs"][name]
+
+        def blank(variables: Any, pixels: Sequence[jax.Array], matrix: jax.Array) -> Any:
+            del variables, matrix
+            count = pixels[0].shape[0]
+            return {
+                stage: {
+                    field: jnp.zeros((count, *shape), dtype)
+                    for field, (shape, dtype) in fields.items()
+                }
+                for stage, fields in about["outputs"].items()
+            }
+
+        inputs = input_shapes(self._variables, about["frames"], self.metadata["batch_size"])
+        exported = export.export(jax.jit(blank), platforms=[about["platform"]])(*inputs)
+        return dataclasses.replace(
+            exported,
+            mlir_module_serialized=self._programs[name],
+            module_kept_var_idx=tuple(about["kept_inputs"]),
+            calling_convention_version=about["calling_convention_version"],
+        )
+
+
+def input_shapes(
+    variables: Any, frames: Sequence[Sequence[int]], batch_size: int | None
+) -> tuple[Any, ...]:
+    """What a program takes: variables, pixels at every test scale, and matrices.
+
+    Args:
+        variables: a tree of arrays.
+        frames: height and width at every test scale.
+        batch_size: B; any number if None.
+    """
+    b = export.symbolic_shape("b")[0] if batch_size is None else batch_size
+    arrays = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
+    pixels = [jax.ShapeDtypeStruct((b, *shape, 3), np.uint8) for shape in frames]
+    return arrays, pixels, jax.ShapeDtypeStruct((b, 2, 3), np.float32)
 
 
 def program_name(platform: str, shapes: Sequence[Sequence[int]]) -> str:

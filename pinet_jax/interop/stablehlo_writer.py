@@ -19,7 +19,13 @@ from pinet_jax.errors import UsageError
 from pinet_jax.files import replaced_whole
 from pinet_jax.frames import FrameBatch
 from pinet_jax.inference import infer
-from pinet_jax.interop.stablehlo import METADATA, SEPARATOR, VARIABLES, program_name
+from pinet_jax.interop.stablehlo import (
+    METADATA,
+    SEPARATOR,
+    VARIABLES,
+    input_shapes,
+    program_name,
+)
 from pinet_jax.methods.base import BottomUpInference, InferenceConfig, Method
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.initializers import Variables
@@ -73,12 +79,15 @@ def write_program_file(
     procedures = _procedures(method, inference, sizes)
     folded = fold_batch_norm(variables)
     arrays: dict[str, Any] = dict(_named(folded))
+    programs = {}
     for platform in platforms:
         for shapes, own in procedures.items():
-            exported = _export(method, own, folded, shapes, platform, batch_size)
             name = program_name(platform, shapes)
-            arrays[name] = np.frombuffer(bytes(exported.serialize()), np.uint8)
+            exported = _export(method, own, folded, shapes, platform, batch_size)
+            arrays[name] = np.frombuffer(exported.mlir_module_serialized, np.uint8)
+            programs[name] = _calling_convention(exported, shapes)
     metadata = metadata_of(method, inference, list(procedures), platforms, batch_size)
+    metadata["programs"] = programs
     arrays[METADATA] = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     with replaced_whole(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -153,8 +162,22 @@ def _export(
         stages = infer(method, inference, variables, FrameBatch(tuple(pixels), matrix))
         return {name: poses._asdict() for name, poses in stages.items()}
 
-    b = export.symbolic_shape("b")[0] if batch_size is None else batch_size
-    arrays = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), folded)
-    frames = [jax.ShapeDtypeStruct((b, *shape, 3), np.uint8) for shape in shapes]
-    matrix = jax.ShapeDtypeStruct((b, 2, 3), np.float32)
-    return export.export(jax.jit(program), platforms=[platform])(arrays, frames, matrix)
+    inputs = input_shapes(folded, shapes, batch_size)
+    return export.export(jax.jit(program), platforms=[platform])(*inputs)
+
+
+def _calling_convention(
+    exported: export.Exported, frames: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
+    """What `interop.stablehlo` has to know to call a program."""
+    outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    return {
+        "platform": exported.platforms[0],
+        "frames": [list(shape) for shape in frames],
+        "outputs": {
+            stage: {field: (list(x.shape[1:]), x.dtype.name) for field, x in fields.items()}
+            for stage, fields in outputs.items()
+        },
+        "kept_inputs": list(exported.module_kept_var_idx),  # of all arrays, in JAX's order
+        "calling_convention_version": exported.calling_convention_version,
+    }

@@ -9,7 +9,13 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines.config import DataConfig, MixtureConfig, PersonDataConfig
+from data_pipelines.config import (
+    DataConfig,
+    MixtureConfig,
+    PastingConfig,
+    PersonDataConfig,
+    PixelConfig,
+)
 from data_pipelines.input_pipeline import Batch, Images, Share, batches
 from data_pipelines.mixture import Mixture
 from data_pipelines.person_batches import CrowdCrops
@@ -124,16 +130,24 @@ def test_weights_are_met_and_records_come_equally_often():
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("config", "fields", "message"),
     [
-        ({"sets": ("a", "b"), "weights": (1.0,)}, r"weights \(1.0,\): give 2, one for each set"),
-        ({"sets": ("a",), "weights": (0.0,)}, r"weights \(0.0,\): must be positive"),
-        ({"crowds_weight": -1.0}, "crowds_weight -1.0: give 0 or more"),
+        (
+            MixtureConfig,
+            {"sets": ("a", "b"), "weights": (1.0,)},
+            r"weights \(1.0,\): give 2, one for each set",
+        ),
+        (MixtureConfig, {"sets": ("a",), "weights": (0.0,)}, r"weights \(0.0,\): must be positive"),
+        (MixtureConfig, {"crowds_weight": -1.0}, "crowds_weight -1.0: give 0 or more"),
+        (PastingConfig, {"share": 1.5}, "share 1.5: give a share, 0 to 1"),
+        (PastingConfig, {"people": (2, 1)}, "people 2 1: give the fewest, 1 or more, and the most"),
+        (PixelConfig, {"hue": -0.1}, "hue -0.1: give a share, 0 to 1"),
+        (PixelConfig, {"blur_sigma": (0.0, 1.0)}, "blur_sigma 0.0 1.0: give the least, above 0"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(fields, message):
+def test_what_does_not_fit_together_is_refused(config, fields, message):
     with pytest.raises(UsageError, match=message):
-        MixtureConfig(**fields)
+        config(**fields)
 
 
 @pytest.fixture(scope="module")

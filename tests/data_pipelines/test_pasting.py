@@ -34,7 +34,7 @@ def frame() -> Labels:
         area=np.zeros(PEOPLE, np.float32),
         reach=np.zeros(PEOPLE, np.float32),
         corners=np.zeros((PEOPLE, 4, 2), np.float32),
-        valid_mask=np.zeros((SIZE // 4, SIZE // 4), np.uint8),
+        valid_masks=tuple(np.zeros((SIZE // n, SIZE // n), np.uint8) for n in (4, 2)),
     )
     labels.keypoints[0, :2] = [[60, 60, 2], [127, 0, 2]]
     labels.area[0], labels.reach[0] = 1600, 7000
@@ -115,7 +115,9 @@ def test_somebody_wholly_hidden_is_nobody():
 def test_what_a_pasted_person_covers_counts():
     labels = frame()
     paste_people(labels, [cutout()], STILL, COCO_17, (0,))
-    np.testing.assert_array_equal(labels.valid_mask, labels.image.max(axis=-1)[::4, ::4] > 0)
+    painted = labels.image.max(axis=-1) > 0
+    for mask, step in zip(labels.valid_masks, (4, 2), strict=True):
+        np.testing.assert_array_equal(mask, painted[::step, ::step])
 
 
 def test_nobody_is_pasted_without_room_or_without_somebody_to_paste_over():

@@ -14,6 +14,7 @@ from PIL import Image
 
 from experiments.commands.convert import main as convert
 from experiments.commands.predict import main
+from experiments.configs import load_config
 from experiments.testing.pictures import drawing_names, plan
 from experiments.testing.user_prediction import predict_inputs
 from pinet_jax.checkpoints import save_model
@@ -330,7 +331,8 @@ def test_golden_poses_on_the_command_line(tmp_path):
     image = shared_data("crowdpose", "images", str(figures["image_file"]))
     np.savez(tmp_path / "weights.npz", **state_dict("crowdpose"))
     checkpoint = tmp_path / "checkpoint"
-    convert(str(tmp_path / "weights.npz"), config="crowdpose", out=str(checkpoint))
+    model = load_config("crowdpose").model
+    convert(str(tmp_path / "weights.npz"), config="crowdpose", model=model, out=str(checkpoint))
     size = int(figures["input_size"])
     inference = PINetInference(input_size=size)
     main((image,), checkpoint=checkpoint, out=tmp_path / "out", inference=inference)

@@ -38,7 +38,9 @@ class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         allowed = ("pinet_jax", "pinet_jax.interop", "pinet_jax.interop.stablehlo",
                    "pinet_jax.errors")
-        if name.split(".")[0] in ("flax", "cv2", "optax", "orbax", "pinet_jax") and (
+        if name.split(".")[0] in (
+            "flax", "cv2", "optax", "orbax", "flatbuffers", "pinet_jax"
+        ) and (
             name not in allowed
         ):
             raise ImportError(name)
