@@ -1,8 +1,7 @@
 """Checkpoints: variables, method and test procedure in one folder. The only file that knows orbax.
 
-A network that is done can also be one safetensors file with the config in its header.
-
-A checkpoint holds two items, `model` ("params" and "batch_stats") and `config` (JSON: the method,
+A network that is done can also be one safetensors file with the config in its header. A checkpoint
+holds two items, `model` ("params" and "batch_stats") and `config` (JSON: the method,
 and how it is to be tested), so that whoever has the folder needs nothing else. Training's
 checkpoints lie side by side in one folder, named by their steps; each has a third item, `training`,
 and is a checkpoint like any other.
@@ -203,8 +202,7 @@ class TrainingCheckpoints:
         Raises:
             InputError: the checkpoint is broken.
         """
-        path = self.folder / str(self.latest_step)
-        with _broken_if_it_fails(path):
+        with _broken_if_it_fails(self.folder / str(self.latest_step)):
             return self._stored_config().get("images_seen")
 
     def _stored_config(self) -> Mapping[str, Any]:
@@ -268,8 +266,7 @@ class TrainingCheckpoints:
         Raises:
             InputError: it holds another network or another kind of training state, or is broken.
         """
-        step = self.latest_step
-        path = self.folder / str(step)
+        path = self.folder / str(self.latest_step)
         stored: Mapping[str, Any] = {}
         try:
             stored = self._stored_config()
@@ -278,7 +275,7 @@ class TrainingCheckpoints:
                 model=ocp.args.StandardRestore(variables),
                 training=ocp.args.StandardRestore(training),
             )
-            restored = self._manager.restore(step, args=items)
+            restored = self._manager.restore(self.latest_step, args=items)
         except InputError:
             raise
         except Exception as error:  # orbax and tensorstore raise what the file makes them
