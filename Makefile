@@ -9,7 +9,7 @@ RUN := runs/quickstart
 # One environment with everything a developer needs, from one tested set of versions.
 $(VENV): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,test,torch]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,demo,test,torch]'
 	touch $(VENV)
 
 # Photographs and the network that comes with the package; then a short training on rendered crowds.

@@ -70,7 +70,12 @@ def random_numbers(seed: int, epoch: int, index: int) -> list[float]:
 
     Only the generator's raw numbers are used: NumPy keeps these the same from version to version.
     """
-    return np.random.default_rng((_AUGMENTATION_STREAM, seed, epoch, index)).random(5).tolist()
+    return numbers_of((_AUGMENTATION_STREAM, seed, epoch, index), 5)
+
+
+def numbers_of(key: tuple[int, ...], count: int) -> list[float]:
+    """So many numbers, uniform in [0, 1), that belong to a key."""
+    return np.random.default_rng(key).random(count).tolist()
 
 
 _AUGMENTATION_STREAM = 1  # tells these numbers from those that order the records
@@ -190,11 +195,16 @@ def warp_corners(
         float64 [P, 4, 2], output pixels: top left, top right, bottom left, bottom right of the box
         as it stood before the rotation, left and right as they are after mirroring.
     """
-    x, y, across, down = boxes.astype(np.float64).T
-    corners = np.stack([x, y, x + across, y, x, y + down, x + across, y + down], axis=-1)
     matrix = affine_matrix(augmentation, height, width, size)
-    warped = corners.reshape(-1, 4, 2) @ matrix[:, :2].T + matrix[:, 2]
+    warped = box_corners(boxes) @ matrix[:, :2].T + matrix[:, 2]
     if augmentation.mirrored:
         warped = warped[:, [1, 0, 3, 2]]
         warped[..., 0] = size - 1 - warped[..., 0]
     return warped
+
+
+def box_corners(boxes: np.ndarray) -> np.ndarray:
+    """Boxes [P, 4] (x, y, w, h) -> top left, top right, bottom left, bottom right [P, 4, 2]."""
+    x, y, across, down = boxes.astype(np.float64).T
+    corners = np.stack([x, y, x + across, y, x, y + down, x + across, y + down], axis=-1)
+    return corners.reshape(-1, 4, 2)

@@ -1,11 +1,8 @@
 """Prepared records -> batches: sharded by process, resumable from any step, prefetched.
 
-What a batch holds depends on (seed, step) alone: not on when training was interrupted, nor on how
-many processes share it. The samples of a training run are numbered through: sample n belongs to
-epoch n // N, and step s takes the samples s * B .. (s + 1) * B - 1 of all processes together. So
-each epoch sees every record exactly once, a batch may end one epoch and begin the next, and even
-fewer records than a batch has rows fill it. A process takes one of equal, contiguous shares of
-each batch: the shares of all processes, one after another, are the batch.
+What a batch holds depends on (seed, step) alone (`sampling`): not on when training was interrupted,
+nor on how many processes share it. Each epoch sees every record exactly once, a batch may end one
+epoch and begin the next, and even fewer records than a batch has rows fill it.
 
 `batches` makes them of images or of persons alike; tf.data works ahead (`tf_stream`).
 
@@ -16,7 +13,6 @@ the input, R = S / 4 that of the valid masks.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 from collections.abc import Generator, Iterable, Iterator
 from typing import NotRequired, Protocol, TypedDict, cast
@@ -35,13 +31,15 @@ from data_pipelines.augmentation import (
     warp_mask,
 )
 from data_pipelines.config import DataConfig
+from data_pipelines.pasting import Cutouts, Labels, paste_people
+from data_pipelines.pixel_augmentation import change_pixels
 from data_pipelines.records import Index, Record, image_pixels, valid_pixels
-from data_pipelines.tf_stream import stream
+from data_pipelines.sampling import Share, sample_place
+from data_pipelines.sampling import sample_order as sample_order
+from data_pipelines.tf_stream import stream, zeros
 from pinet_jax.errors import InputError
 from pinet_jax.frames import STRIDE
 from pinet_jax.skeletons import Skeleton
-
-_ORDER_STREAM = 0  # tells these random numbers from the augmentation's
 
 
 class Batch(TypedDict):
@@ -55,8 +53,12 @@ class Batch(TypedDict):
     reach: NotRequired[np.ndarray]
     corners: NotRequired[np.ndarray]
     valid_mask: np.ndarray  # uint8 [B, R, R]
+    fine_valid_mask: NotRequired[np.ndarray]  # uint8 [B, 2R, 2R], where the config asks for it
     mirrored: np.ndarray  # bool [B]; see `pinet_jax.targets.on_map`
     image_id: np.ndarray  # int64 [B]
+    # bool [B], only where a set says so: unlabelled keypoints may be there; see
+    # `pinet_jax.targets.known_background`.
+    partial: NotRequired[np.ndarray]
 
 
 class Records(Protocol):
@@ -65,52 +67,34 @@ class Records(Protocol):
     skeleton: Skeleton
 
     @property
-    def index(self) -> Index:
-        """A row a record."""
+    def index(self) -> Index | None:
+        """A row a record; None if there is no end of them, and sample n is record n."""
 
     def __getitem__(self, index: int) -> Record:
         """Reads one record."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """Which rows of every batch a process makes."""
-
-    process_index: int = 0
-    process_count: int = 1
-
-    def rows(self, batch_size: int) -> slice:
-        """This process's rows of a batch of all processes.
-
-        Raises:
-            InputError: the rows cannot be shared equally.
-        """
-        if batch_size < 1 or batch_size % self.process_count:
-            raise InputError(
-                f"batch size {batch_size}: use a multiple of the {self.process_count} process(es)"
-            )
-        count = batch_size // self.process_count
-        return slice(self.process_index * count, (self.process_index + 1) * count)
-
-
 class Samples(Protocol):
-    """What the rows of batches are made of: images, or persons."""
-
-    def __len__(self) -> int:
-        """How many an epoch has."""
+    """What the rows of batches are made of: images, persons, or a mixture of such."""
 
     def empty(self, rows: int) -> Batch:
         """A batch of black images without people."""
 
-    def fill(self, batch: Batch, row: int, epoch: int, place: int) -> None:
-        """Makes a row: sample number `place`, augmented as in `epoch`; many threads call this."""
+    def fill(self, batch: Batch, row: int, number: int) -> None:
+        """Makes a row of sample `number`, which says all about it; many threads call this."""
+
+
+class SetSamples(Samples, Protocol):
+    """Samples of a set that has an end, and is gone through again and again."""
+
+    def __len__(self) -> int:
+        """How many an epoch has."""
 
 
 def batches(
     samples: Samples,
     *,
     batch_size: int,
-    seed: int,
     start_step: int = 0,
     share: Share = Share(),
     workers: int | None = None,
@@ -120,7 +104,6 @@ def batches(
     Args:
         samples: what the rows are made of.
         batch_size: rows of all processes together.
-        seed: of the order, 0 or more.
         start_step: where to begin; costs nothing, and later batches are as if begun with 0.
         share: which rows of every batch this process makes.
         workers: threads; as many as this process may use cores if None.
@@ -131,11 +114,9 @@ def batches(
     rows = share.rows(batch_size)
 
     def make(step: int) -> Batch:
-        epochs, places = sample_order(len(samples), batch_size, seed, step)
         batch = samples.empty(rows.stop - rows.start)
-        mine = zip(epochs[rows].tolist(), places[rows].tolist(), strict=True)
-        for row, (epoch, place) in enumerate(mine):
-            samples.fill(batch, row, epoch, place)
+        for row, place in enumerate(range(batch_size)[rows]):
+            samples.fill(batch, row, step * batch_size + place)
         return batch
 
     return stream(make, samples.empty(0), start_step=start_step, workers=workers)
@@ -169,7 +150,6 @@ def training_batches(
     return batches(
         Images(records, config, seed),
         batch_size=batch_size,
-        seed=seed,
         start_step=start_step,
         share=share,
         workers=workers,
@@ -213,30 +193,11 @@ def training_records(index: Index, config: DataConfig) -> np.ndarray:
     if len(chosen) == 0:
         raise InputError(
             f"{config.dataset}, split {config.train_split}: no image has min_keypoints = "
-            f"{config.min_keypoints} labelled keypoints; lower it or prepare other data"
+            f"{config.min_keypoints} labelled keypoints; lower --data.min-keypoints, or prepare "
+            "other data"
         )
     _check_people(index, chosen, config.max_people)
     return chosen
-
-
-def sample_order(
-    num_records: int, batch_size: int, seed: int, step: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The epoch and the record of each of a step's samples, int64 [B] both."""
-    numbers = step * batch_size + np.arange(batch_size)
-    epochs, places = np.divmod(numbers, num_records)
-    records = np.empty_like(places)
-    for epoch in np.unique(epochs):
-        now = epochs == epoch
-        records[now] = _epoch_order(num_records, seed, int(epoch))[places[now]]
-    return epochs, records
-
-
-@functools.lru_cache(maxsize=4)
-def _epoch_order(num_records: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of the records. By sorting: NumPy may change how it shuffles, not `random`."""
-    numbers = np.random.default_rng((_ORDER_STREAM, seed, epoch)).random(num_records)
-    return np.argsort(numbers, kind="stable")
 
 
 def _check_people(index: Index, chosen: np.ndarray, max_people: int) -> None:
@@ -248,37 +209,50 @@ def _check_people(index: Index, chosen: np.ndarray, max_people: int) -> None:
 
 def _too_many(image_id: int, people: int, max_people: int) -> InputError:
     return InputError(
-        f"image {image_id}: {people} people, but max_people is {max_people}; set it to the most "
-        "people of an image"
+        f"image {image_id}: {people} people, but max_people is {max_people}; give "
+        f"--data.max-people {people}"
     )
 
 
 class Images:
     """The images of a split that are trained on, each with all of its people."""
 
-    def __init__(self, records: Records, config: DataConfig, seed: int) -> None:
+    def __init__(
+        self,
+        records: Records,
+        config: DataConfig,
+        seed: int,
+        *,
+        partial: bool | None = None,
+        cutouts: Cutouts | None = None,
+    ) -> None:
         """Chooses the images.
 
         Args:
             records: an opened split.
             config: which records, their augmentation, and the batch's sizes.
-            seed: of the augmentation, 0 or more.
+            seed: of order and augmentation, 0 or more.
+            partial: see `Batch`; if None, batches do not say.
+            cutouts: people to paste; nobody is pasted if None.
 
         Raises:
             InputError: see `training_records`.
         """
         self._records, self._config, self._seed = records, config, seed
-        self._chosen = training_records(records.index, config)
+        self._partial, self._cutouts = partial, cutouts
+        index = records.index
+        self._chosen = None if index is None else training_records(index, config)
 
     def __len__(self) -> int:
+        assert self._chosen is not None  # else there is no end of them
         return len(self._chosen)
 
     def empty(self, rows: int) -> Batch:
         """See `Samples`."""
         size, people = self._config.input_size, self._config.max_people
         keypoints = self._records.skeleton.num_keypoints
-        return Batch(
-            image=np.zeros((rows, size, size, 3), np.uint8),
+        batch = Batch(
+            image=zeros((rows, size, size, 3), np.uint8),
             keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
             area=np.zeros((rows, people), np.float32),
             reach=np.zeros((rows, people), np.float32),
@@ -287,22 +261,46 @@ class Images:
             mirrored=np.zeros(rows, bool),
             image_id=np.zeros(rows, np.int64),
         )
+        if self._config.fine_valid_mask:
+            fine = 2 * size // STRIDE
+            batch["fine_valid_mask"] = np.zeros((rows, fine, fine), np.uint8)
+        if self._partial is not None:
+            batch["partial"] = np.zeros(rows, bool)
+        return batch
 
-    def fill(self, batch: Batch, row: int, epoch: int, place: int) -> None:
+    def fill(self, batch: Batch, row: int, number: int) -> None:
         """See `Samples`."""
-        number = int(self._chosen[place])
-        record = self._records[number]
+        epoch, place = 0, number
+        if self._chosen is not None:
+            epoch, place = sample_place(len(self._chosen), self._seed, number)
+            place = int(self._chosen[place])
+        key = self._seed, epoch, place
+        record = self._records[place]
+        self._warp(batch, row, record, key)
+        if self._partial is not None:
+            batch["partial"][row] = self._partial
+        if self._cutouts is not None:
+            config, skeleton = self._config.augmentation, self._records.skeleton
+            paste_people(_labels(batch, row), self._cutouts, config, skeleton, key)
+        change_pixels(batch["image"][row], self._config.augmentation.pixels, key)
+
+    def _warp(self, batch: Batch, row: int, record: Record, key: tuple[int, int, int]) -> None:
+        """Image and labels of a row, scaled, turned, moved and mirrored as a key has it."""
         people = len(record["area"])
         if people > self._config.max_people:
             raise _too_many(record["image_id"], people, self._config.max_people)
         pixels = image_pixels(record)
         height, width = pixels.shape[:2]
-        random = random_numbers(self._seed, epoch, number)
+        random = random_numbers(*key)
         augmentation = sample_augmentation(self._config.augmentation, height, width, random)
 
         size = self._config.input_size
         warp_image(pixels, augmentation, size, out=batch["image"][row])
-        batch["valid_mask"][row] = warp_mask(valid_pixels(record), augmentation, size // STRIDE)
+        valid = valid_pixels(record)
+        batch["valid_mask"][row] = warp_mask(valid, augmentation, size // STRIDE)
+        if "fine_valid_mask" in batch:
+            fine = batch["fine_valid_mask"]
+            fine[row] = warp_mask(valid, augmentation, fine.shape[1])
         batch["keypoints"][row, :people] = warp_keypoints(
             record["keypoints"],
             augmentation,
@@ -319,3 +317,18 @@ class Images:
             record["boxes"], augmentation, height, width, size
         )
         batch["image_id"][row] = record["image_id"]
+
+
+def _labels(batch: Batch, row: int) -> Labels:
+    """A row of a batch, to be written to."""
+    masks = [batch["valid_mask"][row]]
+    if "fine_valid_mask" in batch:
+        masks.append(batch["fine_valid_mask"][row])
+    return Labels(
+        image=batch["image"][row],
+        keypoints=batch["keypoints"][row],
+        area=batch["area"][row],
+        reach=batch["reach"][row],
+        corners=batch["corners"][row],
+        valid_masks=tuple(masks),
+    )

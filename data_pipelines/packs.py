@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_pipelines.annotations import read_annotations
+from data_pipelines.annotations import Reading, read_annotations
 from pinet_jax.box_files import ListedImage, read_boxes
 from pinet_jax.errors import InputError
 from pinet_jax.files import replaced_whole
@@ -60,6 +60,7 @@ def write_pack(
     image_folder: Path,
     skeleton: Skeleton,
     *,
+    reading: Reading = Reading(),
     found_poses: Path | None = None,
     long_side: int = 320,
     quality: int = 80,
@@ -71,6 +72,7 @@ def write_pack(
         annotations: its annotation file.
         image_folder: where its images are.
         skeleton: the keypoint set of its people.
+        reading: how the file is to be understood.
         found_poses: a result file of another network. Where it is sure of a person whom nobody
             annotated, the pack has an ignored region, so that no training takes it for background.
         long_side: pixels; larger images are shrunk to it.
@@ -82,13 +84,14 @@ def write_pack(
     Raises:
         InputError: a record, an image or a pose is at fault, or the file cannot be written.
     """
-    found = read_annotations([annotations], skeleton, image_folder, decode=False)
+    found = read_annotations([annotations], skeleton, image_folder, reading=reading, decode=False)
     found.require_sound()
     if not found.images:
         raise InputError(f"{annotations}: lists no images")
 
     def encode(image: dict[str, Any]) -> tuple[bytes, float]:
-        pixels = read_image(image_folder / image["file_name"], ignore_orientation=True)
+        file = image_folder / image["file_name"]
+        pixels = read_image(file, ignore_orientation=not reading.upright)
         return _encode(pixels, long_side, quality)
 
     with ThreadPoolExecutor() as pool:

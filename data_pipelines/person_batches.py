@@ -15,13 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines.annotations import is_kept
+from data_pipelines.augmentation import numbers_of
 from data_pipelines.config import PersonDataConfig
 from data_pipelines.input_pipeline import Batch, Records, Share, batches
 from data_pipelines.person_augmentation import augment, draw, warp_keypoints, warp_person
-from data_pipelines.records import image_pixels
+from data_pipelines.pixel_augmentation import change_pixels
+from data_pipelines.records import Record, image_pixels
+from data_pipelines.sampling import sample_place
+from data_pipelines.tf_stream import zeros
 from pinet_jax.boxes import clean_box, crop_region
 from pinet_jax.errors import InputError
 from pinet_jax.frames import STRIDE
+
+_CROWD_STREAM = 6  # tells these random numbers from all others
 
 
 class Persons(NamedTuple):
@@ -103,17 +109,61 @@ def training_batches(
         InputError: a record is broken, or the processes cannot share the batch.
     """
     return batches(
-        Crops(records, persons, config, crop_shape, seed),
+        PreparedCrops(records, persons, config, crop_shape, seed),
         batch_size=batch_size,
-        seed=seed,
         start_step=start_step,
         share=share or Share(),
         workers=workers,
     )
 
 
-class Crops:
+class _Crops:
     """Persons' crops; a sample of `input_pipeline.batches` is one person."""
+
+    def __init__(
+        self, records: Records, config: PersonDataConfig, shape: tuple[int, int], seed: int
+    ) -> None:
+        self._records, self._config = records, config
+        self._shape, self._seed = shape, seed
+
+    def empty(self, rows: int) -> Batch:
+        """See `input_pipeline.Samples`."""
+        height, width = self._shape
+        keypoints = self._records.skeleton.num_keypoints
+        return Batch(
+            image=zeros((rows, height, width, 3), np.uint8),
+            keypoints=np.zeros((rows, 1, keypoints, 3), np.float32),
+            area=np.zeros((rows, 1), np.float32),
+            valid_mask=np.ones((rows, height // STRIDE, width // STRIDE), np.uint8),
+            mirrored=np.zeros(rows, bool),
+            image_id=np.zeros(rows, np.int64),
+        )
+
+    def _crop(
+        self, batch: Batch, row: int, record: Record, person: int, key: tuple[int, int, int]
+    ) -> None:
+        """Makes a row of one of a record's people, who has a box, augmented as a key has it."""
+        skeleton, shape = self._records.skeleton, self._shape
+        config = self._config.augmentation
+        pixels, keypoints = image_pixels(record), record["keypoints"][person]
+        height, width = pixels.shape[:2]
+        box = clean_box(record["boxes"][person], height, width)
+        assert box is not None
+        crop = augment(
+            config, crop_region(box, shape), keypoints, draw(*key), skeleton, shape, width
+        )
+        batch["image"][row] = warp_person(pixels, crop, shape)
+        change_pixels(batch["image"][row], config.pixels, key)
+        batch["keypoints"][row, 0] = warp_keypoints(
+            keypoints, crop, shape, width, skeleton.mirror_permutation
+        )
+        batch["area"][row, 0] = float(record["area"][person]) * crop.zoom(shape) ** 2
+        batch["mirrored"][row] = crop.mirrored
+        batch["image_id"][row] = record["image_id"]
+
+
+class PreparedCrops(_Crops):
+    """The persons of a split who are trained on."""
 
     def __init__(
         self,
@@ -124,39 +174,47 @@ class Crops:
         seed: int,
     ) -> None:
         """Args: see `training_batches`."""
-        self._records, self._persons, self._config = records, persons, config
-        self._shape, self._seed = shape, seed
+        super().__init__(records, config, shape, seed)
+        self._persons = persons
 
     def __len__(self) -> int:
         return len(self._persons.record)
 
-    def empty(self, rows: int) -> Batch:
+    def fill(self, batch: Batch, row: int, number: int) -> None:
         """See `input_pipeline.Samples`."""
-        height, width = self._shape
-        keypoints = self._records.skeleton.num_keypoints
-        return Batch(
-            image=np.zeros((rows, height, width, 3), np.uint8),
-            keypoints=np.zeros((rows, 1, keypoints, 3), np.float32),
-            area=np.zeros((rows, 1), np.float32),
-            valid_mask=np.ones((rows, height // STRIDE, width // STRIDE), np.uint8),
-            mirrored=np.zeros(rows, bool),
-            image_id=np.zeros(rows, np.int64),
-        )
+        epoch, place = sample_place(len(self), self._seed, number)
+        record = self._records[int(self._persons.record[place])]
+        person = int(self._persons.place[place])
+        self._crop(batch, row, record, person, (self._seed, epoch, place))
 
-    def fill(self, batch: Batch, row: int, epoch: int, place: int) -> None:
-        """See `input_pipeline.Samples`."""
-        number, person = int(self._persons.record[place]), int(self._persons.place[place])
-        record, skeleton, shape = self._records[number], self._records.skeleton, self._shape
-        pixels, keypoints = image_pixels(record), record["keypoints"][person]
-        height, width = pixels.shape[:2]
-        box = clean_box(record["boxes"][person], height, width)
-        assert box is not None  # `find_persons` has looked at it
-        region, drawn = crop_region(box, shape), draw(self._seed, epoch, place)
-        crop = augment(self._config.augmentation, region, keypoints, drawn, skeleton, shape, width)
-        batch["image"][row] = warp_person(pixels, crop, shape)
-        batch["keypoints"][row, 0] = warp_keypoints(
-            keypoints, crop, shape, width, skeleton.mirror_permutation
-        )
-        batch["area"][row, 0] = float(record["area"][person]) * crop.zoom(shape) ** 2
-        batch["mirrored"][row] = crop.mirrored
-        batch["image_id"][row] = record["image_id"]
+
+class CrowdCrops(_Crops):
+    """Persons of records without end: so many samples of each record, one after the other."""
+
+    def __init__(
+        self,
+        records: Records,
+        samples_of_a_record: int,
+        config: PersonDataConfig,
+        shape: tuple[int, int],
+        seed: int,
+    ) -> None:
+        """Args: as `PreparedCrops`; a record with fewer people has them come again."""
+        super().__init__(records, config, shape, seed)
+        self._each = samples_of_a_record
+
+    def fill(self, batch: Batch, row: int, number: int) -> None:
+        """See `input_pipeline.Samples`; where nobody is seen, the row stays black."""
+        index, turn = divmod(number, self._each)
+        record = self._records[index]
+        people = [
+            person
+            for person, box in enumerate(record["boxes"])
+            if (clean := clean_box(box, record["height"], record["width"])) is not None
+            and clean[2:].any()
+        ]
+        if people:
+            # In a random order: a renderer's is that of depth.
+            order = np.argsort(numbers_of((_CROWD_STREAM, self._seed, index), len(people)))
+            person = people[order[turn % len(people)]]
+            self._crop(batch, row, record, person, (self._seed, 0, number))

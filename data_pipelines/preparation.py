@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import dataclasses
 import io
 import re
 import shutil
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_pipelines import records
-from data_pipelines.annotations import Annotations, Fault
+from data_pipelines.annotations import Annotations, Fault, Reading
 from data_pipelines.provenance import source_of, stored_source
 from pinet_jax.errors import InputError, UsageError
+from pinet_jax.files import only_one
 from pinet_jax.skeletons import Skeleton
 
 if TYPE_CHECKING:  # TensorFlow is imported where a builder is chosen
@@ -31,12 +32,17 @@ class DatasetSource(NamedTuple):
     data_dir: Path
     make_builder: Callable[..., KeypointBuilder]
     skeleton: Skeleton
+    reading: Reading
     splits: dict[str, SplitSource]  # all that it has or could have
     protocol: tuple[str, ...]  # those that are built by default
 
 
 def dataset_source(
-    dataset: str, data_dir: Path, skeleton_file: Path | None, name: str | None
+    dataset: str,
+    data_dir: Path,
+    skeleton_file: Path | None,
+    name: str | None,
+    reading: Reading = Reading(),
 ) -> DatasetSource:
     """What a dataset's download holds.
 
@@ -45,6 +51,7 @@ def dataset_source(
         data_dir: the folder of its download.
         skeleton_file: of a custom set; by default skeleton.json in the folder.
         name: of a custom set; by default the folder's.
+        reading: how its annotations are to be understood.
 
     Raises:
         InputError: the folder or the skeleton is not there, or the name is no name.
@@ -56,8 +63,10 @@ def dataset_source(
             if value is not None:
                 raise UsageError(f"{flag} {value}: only `prepare custom` takes it")
         builder = _known_builder(dataset)
-        sources = builder.sources(data_dir)
-        return DatasetSource(data_dir, builder, builder.skeleton, sources, builder.built_splits)
+        sources, splits = builder.sources(data_dir), builder.built_splits
+        # Their labels are in stored pixels, and the released code reads these.
+        reading = dataclasses.replace(reading, exif=reading.exif or "stored")
+        return DatasetSource(data_dir, builder, builder.skeleton, reading, sources, splits)
 
     from data_pipelines.builders.custom import Custom
 
@@ -67,7 +76,7 @@ def dataset_source(
         raise UsageError(f"--name {name}: begin with a letter; then letters, digits and _ only")
     sources = Custom.sources(data_dir)
     make_builder = partial(Custom, name=name, skeleton=skeleton)
-    return DatasetSource(data_dir, make_builder, skeleton, sources, tuple(sources))
+    return DatasetSource(data_dir, make_builder, skeleton, reading, sources, tuple(sources))
 
 
 def _known_builder(dataset: str) -> type[KeypointBuilder]:
@@ -125,7 +134,7 @@ def already_built(
     if stored is None:
         print(f"{folder}: does not say what it was prepared of", file=sys.stderr)
         return folder
-    now = source_of(source.data_dir, source.skeleton, chosen)
+    now = source_of(source.data_dir, source.skeleton, chosen, source.reading)
     for split, digest in now["digests"].items():
         if stored["digests"][split] != digest:
             raise InputError(
@@ -162,7 +171,7 @@ def _fault_lines(faults: Sequence[Fault], most_of_a_kind: int | None) -> Iterato
 
 
 def refuse_faults(checked: Mapping[str, Annotations], skip_bad: bool) -> None:
-    """Raises InputError where faults are left that may not be left out."""
+    """Raises InputError where faults may not be left out, or EXIF asks a question."""
     unreadable = [fault for found in checked.values() for fault in found.unreadable]
     if unreadable:
         raise InputError(f"{unreadable[0]}; mend this file, nothing of it can be used")
@@ -172,6 +181,8 @@ def refuse_faults(checked: Mapping[str, Annotations], skip_bad: bool) -> None:
             f"{count} fault(s), listed above; mend the files, or leave these records out with "
             "--skip-bad"
         )
+    for found in checked.values():
+        found.require_exif()
 
 
 def build(source: DatasetSource, checked: Mapping[str, Annotations], out: Path) -> None:
@@ -184,10 +195,10 @@ def build(source: DatasetSource, checked: Mapping[str, Annotations], out: Path) 
     beside = folder.parent / ".building"
     builder = source.make_builder(data_dir=beside, splits=checked)
     chosen = {split: source.splits[split] for split in checked}
-    builder.source = source_of(source.data_dir, source.skeleton, chosen)
+    builder.source = source_of(source.data_dir, source.skeleton, chosen, source.reading)
     try:
         with (
-            _only_one(folder.parent),
+            only_one(folder.parent, "prepare"),
             tempfile.TemporaryDirectory() as nothing_to_download,
             contextlib.redirect_stdout(io.StringIO()),
         ):
@@ -219,17 +230,3 @@ def _sizes(builder: KeypointBuilder) -> str:
         f"{name} {split.num_examples} records in {split.num_shards} shard(s)"
         for name, split in builder.info.splits.items()
     )
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Keeps a second `prepare` out; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".prepare.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{folder}: another `prepare` is at work there; wait for it"
-            ) from error
-        yield

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_pipelines.annotations import Reading
 from data_pipelines.annotations.json_values import load_json
 from pinet_jax.skeletons import Skeleton
 
@@ -18,7 +19,7 @@ SOURCE_NAME = "source.json"  # beside the records
 
 
 def source_of(
-    data_dir: Path, skeleton: Skeleton, splits: Mapping[str, SplitSource]
+    data_dir: Path, skeleton: Skeleton, splits: Mapping[str, SplitSource], reading: Reading
 ) -> dict[str, Any]:
     """What `source.json` holds.
 
@@ -26,14 +27,15 @@ def source_of(
         data_dir: the folder of the download.
         skeleton: the keypoint set.
         splits: those to build.
+        reading: how their annotations are understood.
 
     Returns:
-        The folder, and for every split a digest of its annotations, its skeleton, and its pictures'
-        names and sizes.
+        The folder, and for every split a digest of its annotations and how they are understood, its
+        skeleton, and its pictures' names and sizes.
     """
     return {
         "data_dir": str(data_dir.resolve()),
-        "digests": {name: _digest(split, skeleton) for name, split in splits.items()},
+        "digests": {name: _digest(split, skeleton, reading) for name, split in splits.items()},
     }
 
 
@@ -43,8 +45,10 @@ def stored_source(folder: Path) -> dict[str, Any] | None:
     return json.loads(file.read_text()) if file.is_file() else None
 
 
-def _digest(split: SplitSource, skeleton: Skeleton) -> str:
+def _digest(split: SplitSource, skeleton: Skeleton, reading: Reading) -> str:
     digest = hashlib.sha256(json.dumps(skeleton.to_json(), sort_keys=True).encode())
+    if reading.upright or reading.join_categories:  # sets of before have neither
+        digest.update(repr(reading).encode())
     for file in split.annotations:
         digest.update(file.read_bytes())
         digest.update("".join(_sizes(file, split.images)).encode())

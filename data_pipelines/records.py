@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Record(TypedDict):
     """One image and its people; coordinates are image pixels."""
 
-    image: bytes  # the original file, JPEG or PNG
+    image: bytes  # the original JPEG or PNG; of other files, and turned ones, a PNG of the pixels
     image_id: int
     file_name: str  # relative to the dataset's image folder
     height: int
@@ -211,7 +211,9 @@ def decode(serialized: bytes, num_keypoints: int) -> Record:
 
 
 def image_pixels(record: Record) -> np.ndarray:
-    """The record's image, uint8 [H, W, 3], RGB; EXIF orientation is ignored, as in the labels.
+    """The record's image, uint8 [H, W, 3], RGB, in whose pixels its labels are.
+
+    EXIF orientation is ignored: `prepare` has turned what was to be turned.
 
     Raises:
         InputError: the image does not decode.

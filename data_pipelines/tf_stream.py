@@ -3,12 +3,14 @@
 A step number says all that a batch is made of, so a dataset that begins at another number goes on
 as if it had begun at 0. OpenCV lets go of Python's lock while it decodes and warps, which is where
 the time is spent, so the threads of tf.data run side by side. Each makes one whole batch, in the
-memory that tf.data then hands on: a dataset of single images would copy them into their batch.
+memory that tf.data then hands on (`zeros`): a dataset of single images would copy them into their
+batch.
 """
 
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import weakref
 from collections.abc import Callable, Generator, Mapping
@@ -16,6 +18,8 @@ from typing import TypeVar, cast
 
 import cv2
 import numpy as np
+
+_ALIGNMENT = 64  # bytes; Eigen's
 
 Arrays = TypeVar("Arrays", bound=Mapping[str, object])  # arrays
 
@@ -87,6 +91,14 @@ _open_streams: weakref.WeakSet[Generator] = weakref.WeakSet()
 def _close_streams() -> None:
     for batches in list(_open_streams):
         batches.close()
+
+
+def zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Zeros in memory that TensorFlow hands on as it is; what begins elsewhere it would copy."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def usable_cores() -> int:

@@ -11,31 +11,46 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
-import tyro
-
 from experiments.commands.flags import given, in_flags, local_paths
 from pinet_jax.errors import InputError, UsageError
 
-COMMANDS = {
-    "prepare": "check a dataset's own download and build its records once",
-    "synthesize": "render crowds with exact keypoints, in COCO's layout",
-    "statistics": "people, crowding and occlusion of a dataset: table and plot",
-    "pack": "a COCO-format set -> one small file, for training without a dataset",
-    "train": "train a network, test it in between, go on by itself after any end",
-    "evaluate": "a checkpoint -> its poses and the paper's figures, and a report with pictures",
-    "score": "a result file of any system -> the paper's figures, and a report",
-    "predict": "images in, poses and drawn pictures out",
-    "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
-    "export": "a checkpoint -> a PyTorch, safetensors, npz or StableHLO file",
-    "complexity": "parameters and multiply-adds of a network, beside the paper's",
-    "ablations": "the paper's Table 1 in small, on rendered crowds",
-    "plan": "a training compiled for a TPU pod that is not there: memory, floors, hours",
-    "benchmark": "the figures of the README's performance table",
+# By what people do.
+COMMAND_GROUPS = {
+    "Poses of your own pictures": {
+        "predict": "pictures and videos in, poses and drawn ones out",
+        "demo": "a page on this machine: drop a photograph, see how its poses come to be",
+    },
+    "Figures": {
+        "evaluate": "a checkpoint -> its poses and the paper's figures, and a report with pictures",
+        "score": "a result file of any system -> the paper's figures, and a report",
+    },
+    "Data": {
+        "prepare": "check a dataset's own download and build its records once",
+        "pack": "a COCO-format set -> one small file, for training without a dataset",
+        "synthesize": "render crowds with exact keypoints, in COCO's layout",
+        "statistics": "people, crowding and occlusion of a dataset: table and plot",
+    },
+    "Training": {
+        "train": "train a network, test it in between, go on by itself after any end",
+        "ablations": "the paper's Table 1 in small, on rendered crowds",
+        "comparison": "the paper's systems in small, on rendered crowds",
+    },
+    "Weights": {
+        "convert": "a PyTorch, safetensors or npz file -> a checkpoint",
+        "export": "a checkpoint -> a PyTorch, safetensors, npz or StableHLO file",
+    },
+    "Size and speed": {
+        "complexity": "parameters and multiply-adds of one network or all, beside the paper's",
+        "plan": "a training compiled for a TPU pod that is not there: memory, floors, hours",
+        "benchmark": "the figures of the README's performance table",
+    },
 }
+COMMANDS = {name: text for group in COMMAND_GROUPS.values() for name, text in group.items()}
 
 
 # What brings the modules that a command may miss.
@@ -45,11 +60,15 @@ _EXTRAS = {
     "tensorflow": "data",
     "tensorflow_datasets": "data",
     "torch": "torch",
+    "gradio": "demo",
 }
 
 
 def main() -> None:
     """Runs one command; exits with 2 for a wrong call and 1 for a failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show ends no run
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -63,6 +82,12 @@ def main() -> None:
     except InputError as error:
         print(f"pinet-jax {name}: {in_flags(str(error), flags)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except (RuntimeError, AssertionError):
+        line = _without_devices()
+        if line is None:
+            raise
+        print(f"pinet-jax {name}: {line}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"\npinet-jax {name}: stopped", file=sys.stderr)
         sys.exit(130)  # what shells expect of a program stopped by Ctrl-C
@@ -76,6 +101,8 @@ def run(name: str, flags: Sequence[str]) -> None:
     Raises:
         InputError: something that the user can mend.
     """
+    import tyro  # half of the time that a list of commands would take
+
     flags = local_paths(flags)
     module_name = _scores(flags) if name == "evaluate" else name
     try:
@@ -96,6 +123,19 @@ def run(name: str, flags: Sequence[str]) -> None:
         raise InputError(f"needs {missing}; pip install 'pinet-jax[{extra}]'") from error
 
 
+def _without_devices() -> str | None:
+    """Why JAX finds no device; None where it finds one, or was not asked for."""
+    if "jax" not in sys.modules:
+        return None
+    from pinet_jax.runtime import require_devices
+
+    try:
+        require_devices()
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def _scores(flags: Sequence[str]) -> str:
     """The command behind `evaluate`: with --results it is the older spelling of `score`."""
     if given(flags, "--results") is None:
@@ -109,10 +149,11 @@ def _scores(flags: Sequence[str]) -> str:
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join(
-        ["usage: pinet-jax COMMAND [options]", "", *lines, "", "`COMMAND --help` says more."]
-    )
+    lines = ["usage: pinet-jax COMMAND [options]"]
+    for title, commands in COMMAND_GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:<{width}}  {text}" for name, text in commands.items()]
+    return "\n".join([*lines, "", "`pinet-jax COMMAND --help` says more, with an example."])
 
 
 if __name__ == "__main__":

@@ -7,19 +7,23 @@ the associative-embedding systems were published with.
 Arithmetic is exact, in integers: a cost is a whole number of `STEP`s and a number of quanta, which
 are 2^-19, the spacing of float64 at the padding's cost of 1e10.
 
+Loops begin with arrays made "like" others: only such a beginning lies on the same devices as the
+rest where a batch is spread over several.
+
 Legend for shapes: N rows and columns of the padded matrix.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 STEP = 100  # of costs
+MOST_ROWS = 32  # and columns: the bits of a word
 PADDING_STEPS = 10**8  # what a column costs that is added where there are more rows than columns
 
 _QUANTA = 2**19  # in a cost of 1
@@ -82,7 +86,7 @@ def assign(
     rows of cost 0.
 
     Args:
-        steps: int32 [N, N], from 0 to 10^6; N is at most 32.
+        steps: int32 [N, N], from 0 to 10^6; N is at most MOST_ROWS.
         discount: float32 [N], of a row in all its columns; from 0 to 4000.
         num_rows: int32, the first rows count.
         num_columns: int32, the first columns count.
@@ -100,7 +104,8 @@ def assign(
     def grow(state: tuple[Cost, _Matching]) -> tuple[Cost, _Matching]:
         cost, matching = state
         cost, zeros = _with_open_zero(cost, matching)
-        start = matching._replace(row=_ZERO, column=_ZERO, stuck=_FALSE)
+        nothing = jnp.zeros_like(matching.row)
+        start = matching._replace(row=nothing, column=nothing, stuck=nothing > 0)
         step = functools.partial(_step, zeros=zeros, unused=unused, size=size)
         return cost, jax.lax.while_loop(lambda m: ~m.stuck, step, start)
 
@@ -108,10 +113,6 @@ def assign(
         lambda state: (state[1].star < 0).any(), grow, (cost, _uncovered(star, unused))
     )
     return end.star
-
-
-_ZERO: Any = np.int32(0)
-_FALSE: Any = np.bool(False)
 
 
 def _bits(columns: jax.Array) -> jax.Array:
@@ -128,10 +129,9 @@ def _bit(column: jax.Array) -> jax.Array:
 
 def _uncovered(star: jax.Array, unused: jax.Array) -> _Matching:
     """The start of a search: starred columns are covered, and nothing is primed."""
-    covered = _bit(star).sum(dtype=jnp.uint32)
-    return _Matching(
-        star, jnp.full_like(star, -1), unused, covered, _ZERO, _ZERO, _FALSE, (star >= 0).all()
-    )
+    covered, nothing = _bit(star).sum(dtype=jnp.uint32), jnp.zeros_like(star[0])
+    prime, done = jnp.full_like(star, -1), (star >= 0).all()
+    return _Matching(star, prime, unused, covered, nothing, nothing, nothing > 0, done)
 
 
 def _normal(steps: jax.Array, quanta: jax.Array) -> Cost:
@@ -166,7 +166,7 @@ def _first_stars(zeros: jax.Array) -> jax.Array:
         first = free & -free
         return taken | first, 31 - jax.lax.clz(first).astype(jnp.int32)
 
-    return jax.lax.scan(star, jnp.zeros((), jnp.uint32), zeros)[1]
+    return jax.lax.scan(star, jnp.zeros_like(zeros[0]), zeros)[1]
 
 
 def _with_open_zero(cost: Cost, matching: _Matching) -> tuple[Cost, jax.Array]:

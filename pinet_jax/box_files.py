@@ -69,7 +69,17 @@ def read_boxes(source: Path, images: Sequence[ListedImage]) -> BoxFile:
     Raises:
         InputError: the file is none of these.
     """
-    content = _load(source)
+    return find_boxes(_load(source), images, str(source))
+
+
+def find_boxes(content: Any, images: Sequence[ListedImage], where: str) -> BoxFile:
+    """The boxes in what a file holds; see `read_boxes`.
+
+    Args:
+        content: a COCO-format object, or a list of results.
+        images: those that boxes are wanted for.
+        where: what faults call it.
+    """
     annotated = isinstance(content, Mapping)
     candidates = _annotated(content) if annotated else _detected(content)
     listed = _by_key(images, content["images"] if annotated else ())
@@ -80,7 +90,7 @@ def read_boxes(source: Path, images: Sequence[ListedImage]) -> BoxFile:
         image = listed.get(key) if isinstance(key, int | str) else None
         problem = _problem(candidate, image)
         if problem:
-            faults.append(f"{source}: {candidate.name}: {problem}; left out")
+            faults.append(f"{where}: {candidate.name}: {problem}; left out")
             continue
         assert image is not None and candidate.xywh is not None
         xywh = _cleaned(candidate.xywh, image) if annotated else candidate.xywh
@@ -114,8 +124,6 @@ def _annotated(content: Mapping[str, Any]) -> Iterator[_Candidate]:
     for place, record in enumerate(content["annotations"]):
         points = _numbers(record.get("keypoints"), 3)
         if record.get("iscrowd") or points is None or not (points > 0).any():
-            continue
-        if record.get("area", 1) == 0:
             continue
         name = f"annotation {record['id']}" if "id" in record else f"annotations[{place}]"
         yield _Candidate(name, record.get("image_id"), _numbers(record.get("bbox"), 4), 1.0)

@@ -1,8 +1,7 @@
 """Checkpoints: variables, method and test procedure in one folder. The only file that knows orbax.
 
-A network that is done can also be one safetensors file with the config in its header.
-
-A checkpoint holds two items, `model` ("params" and "batch_stats") and `config` (JSON: the method,
+A network that is done can also be one safetensors file with the config in its header. A checkpoint
+holds two items, `model` ("params" and "batch_stats") and `config` (JSON: the method,
 and how it is to be tested), so that whoever has the folder needs nothing else. Training's
 checkpoints lie side by side in one folder, named by their steps; each has a third item, `training`,
 and is a checkpoint like any other.
@@ -29,13 +28,15 @@ from pinet_jax.checkpoint_folders import (
     evaluation_of,
     step_folders,
 )
-from pinet_jax.config_json import differences
+from pinet_jax.config_json import differences, to_json
 from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
 from pinet_jax.interop.model_files import Model, read_model_config, read_model_file
 from pinet_jax.methods import config_from_json, config_to_json
 from pinet_jax.methods.base import InferenceConfig, Method, abstract_variables
 from pinet_jax.networks.initializers import Variables
+from pinet_jax.runtime import require_devices
+from pinet_jax.variable_trees import leaves_of, shape_difference
 
 _REMOVED = ".removed"  # after the name of a checkpoint that is on its way out
 
@@ -106,13 +107,31 @@ def load_model(path: str | os.PathLike, method: Method | None = None) -> Model:
     with _broken_if_it_fails(path), ocp.Checkpointer(_handler()) as checkpointer:
         shapes = checkpointer.metadata(path).item_metadata["model"].tree
         if method is not None:  # tracing takes seconds: only where there is what to compare
-            _check_same_network(path, abstract_variables(method), shapes)
+            different = shape_difference(leaves_of(abstract_variables(method)), leaves_of(shapes))
+            if different:
+                raise InputError(f"{path}: holds another network, {different}")
         stored = _stored_config(checkpointer, path)
         method, inference = config_from_json(stored, str(path), method)
-        # Asked for as NumPy's: the devices it was written from may not be here.
-        arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
-        items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
-        return Model(method, checkpointer.restore(path, args=items)["model"], inference)
+        return Model(method, _stored_variables(checkpointer, path), inference)
+
+
+def load_variables(path: str | os.PathLike) -> Variables:
+    """Reads a checkpoint's variables, whatever network they are of; see `load_model`.
+
+    Raises:
+        InputError: `path` is no whole checkpoint.
+    """
+    path = best_checkpoint(Path(path).absolute())
+    with _broken_if_it_fails(path), ocp.Checkpointer(_handler()) as checkpointer:
+        return _stored_variables(checkpointer, path)
+
+
+def _stored_variables(checkpointer: ocp.Checkpointer, path: Path) -> Variables:
+    shapes = checkpointer.metadata(path).item_metadata["model"].tree
+    # Asked for as NumPy's: the devices it was written from may not be here.
+    arrays = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+    items = ocp.args.Composite(model=ocp.args.StandardRestore(arrays))
+    return checkpointer.restore(path, args=items)["model"]
 
 
 def _stored_config(checkpointer: ocp.Checkpointer, path: Path) -> Mapping[str, Any]:
@@ -127,6 +146,7 @@ def _broken_if_it_fails(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # orbax and tensorstore raise what the broken file makes them
+        require_devices()  # without one, nothing can be read, and no file is at fault
         raise InputError(f"{path}: the checkpoint is broken ({_first_line(error)})") from error
 
 
@@ -143,6 +163,7 @@ class TrainingCheckpoints:
         method: Method,
         inference: InferenceConfig | None = None,
         keep: int = 2,
+        training: Any = None,
     ) -> None:
         """Opens the folder, or makes it; remains of a killed save or removal are swept away.
 
@@ -151,6 +172,7 @@ class TrainingCheckpoints:
             method: what is trained.
             inference: how it is to be tested; the method's default if None.
             keep: the latest checkpoints to keep.
+            training: the recipe, a dataclass; a refused `restore` says what of it is different.
 
         Raises:
             InputError: nothing can be written there.
@@ -158,6 +180,7 @@ class TrainingCheckpoints:
         self.folder = Path(folder).absolute()
         self._keep = keep
         self._config = config_to_json(method, inference or method.inference_type())
+        self._recipe = {"training": to_json(training)} if training is not None else {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if jax.process_index() == 0:
@@ -173,13 +196,29 @@ class TrainingCheckpoints:
         """Of the newest whole checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, variables: Variables, training: Any) -> None:
+    def images_seen(self) -> int | None:
+        """By the newest checkpoint's network in training; None where nobody noted it.
+
+        Raises:
+            InputError: the checkpoint is broken.
+        """
+        with _broken_if_it_fails(self.folder / str(self.latest_step)):
+            return self._stored_config().get("images_seen")
+
+    def _stored_config(self) -> Mapping[str, Any]:
+        items = ocp.args.Composite(config=ocp.args.JsonRestore())
+        return self._manager.restore(self.latest_step, args=items)["config"]
+
+    def save(
+        self, step: int, variables: Variables, training: Any, *, images_seen: int | None = None
+    ) -> None:
         """Starts to write a checkpoint; what is given may change as soon as this returns.
 
         Args:
             step: its name; greater than all before.
             variables: to be tested: what `load_model` will read.
             training: a tree of arrays: what else training needs to go on.
+            images_seen: so far; steps may be of batches of several sizes.
 
         Raises:
             InputError: this checkpoint, or the one before, cannot be written. Those that were
@@ -189,7 +228,7 @@ class TrainingCheckpoints:
         self._remove_old()  # only now that the last one is whole
         items = ocp.args.Composite(
             model=ocp.args.StandardSave(variables),
-            config=ocp.args.JsonSave(self._config),
+            config=ocp.args.JsonSave({**self._config, **self._recipe, "images_seen": images_seen}),
             training=ocp.args.StandardSave(training),
         )
         try:
@@ -227,22 +266,24 @@ class TrainingCheckpoints:
         Raises:
             InputError: it holds another network or another kind of training state, or is broken.
         """
-        step = self.latest_step
-        path = self.folder / str(step)
+        path = self.folder / str(self.latest_step)
+        stored: Mapping[str, Any] = {}
         try:
-            config = ocp.args.Composite(config=ocp.args.JsonRestore())
-            self._check_same_config(path, self._manager.restore(step, args=config)["config"])
+            stored = self._stored_config()
+            self._check_same_config(path, stored)
             items = ocp.args.Composite(
                 model=ocp.args.StandardRestore(variables),
                 training=ocp.args.StandardRestore(training),
             )
-            restored = self._manager.restore(step, args=items)
+            restored = self._manager.restore(self.latest_step, args=items)
         except InputError:
             raise
         except Exception as error:  # orbax and tensorstore raise what the file makes them
+            recipe = stored.get("training", {}), self._recipe.get("training", {})
+            different = "; ".join(differences(*recipe, "training")) or _first_line(error)
             raise InputError(
-                f"{path}: does not continue with this config ({_first_line(error)}); use the "
-                "config it was trained with, or another folder"
+                f"{path}: does not continue with this config ({different}); use the config it was "
+                "trained with, or another folder"
             ) from error
         return restored["model"], restored["training"]
 
@@ -307,20 +348,3 @@ def _handler() -> ocp.CompositeCheckpointHandler:
         # Never read here, but orbax warns of items whose kind it is not told.
         training=ocp.StandardCheckpointHandler(),
     )
-
-
-def _check_same_network(path: Path, expected: Variables, stored: Any) -> None:
-    """Raises InputError with the entries that two networks do not share."""
-
-    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-        return {jax.tree_util.keystr(p, simple=True, separator="/"): x.shape for p, x in leaves}
-
-    ours, theirs = shapes(expected), shapes(stored)
-    different = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
-    if different:
-        name = min(different)
-        raise InputError(
-            f"{path}: holds another network, {len(different)} entries differ; the first, {name}, "
-            f"is {theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} in the config"
-        )

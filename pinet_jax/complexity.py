@@ -12,9 +12,10 @@ Legend for shapes: frames of H x W pixels.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import jax
 from flax import linen as nn
@@ -28,31 +29,40 @@ _MULTIPLE = 32  # of the input's sides: the stride of the backbone's lowest bran
 
 
 @dataclasses.dataclass(frozen=True)
-class Complexity:
-    """Of one module on one image.
+class ByLayer:
+    """What a module's layers have, on one image.
 
     Attributes:
         parameters: that are trained; running statistics are not among them.
-        multiply_adds: by layer, padding included.
+        multiply_adds: padding included.
         on_padding: how many of them have a factor from the padding.
-        compiled: half of the compiled program's floating-point operations.
     """
 
     parameters: int
     multiply_adds: int
     on_padding: int
-    compiled: float
 
-    def __add__(self, other: Complexity) -> Complexity:
+    def __add__(self, other: Self) -> Self:
         """Of both modules together."""
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return Complexity(*(a + b for a, b in pairs))
+        return type(self)(*(a + b for a, b in pairs))
 
 
-def count_complexity(method: Method, shape: tuple[int, int]) -> dict[str, Complexity]:
-    """Counts every module of a network on one frame: one pass, without a mirrored frame.
+@dataclasses.dataclass(frozen=True)
+class Complexity(ByLayer):
+    """Of one module on one image.
 
-    The compiled programs are those of inference, with the normalisations folded.
+    Attributes:
+        compiled: half of the compiled program's floating-point operations.
+    """
+
+    compiled: float
+
+
+def count_by_layer(method: Method, shape: tuple[int, int]) -> dict[str, ByLayer]:
+    """Counts every module's layers on one frame: one pass, without a mirrored frame.
+
+    Nothing is compiled.
 
     Args:
         method: the method.
@@ -67,21 +77,47 @@ def count_complexity(method: Method, shape: tuple[int, int]) -> dict[str, Comple
     if any(side < _MULTIPLE or side % _MULTIPLE for side in shape):
         raise UsageError(f"size {' '.join(map(str, shape))}: use multiples of {_MULTIPLE}")
     trained = abstract_variables(method)["params"]
-    variables = abstract_variables(method, folded=True)
-    network = method.network(Compute(folded=True))
 
-    def count(module: CountedModule) -> Complexity:
-        program = nn.apply(module.run, network)
-        products, on_padding = count_layers(program, variables, *module.inputs)
+    def count(module: CountedModule) -> ByLayer:
         leaves = jax.tree.leaves([trained.get(layer, {}) for layer in module.layers])
-        return Complexity(
-            parameters=sum(math.prod(x.shape) for x in leaves),
-            multiply_adds=products,
-            on_padding=on_padding,
-            compiled=count_compiled(program, variables, *module.inputs) / 2,
-        )
+        parameters = sum(math.prod(x.shape) for x in leaves)
+        return ByLayer(parameters, *count_layers(*_call(method, module)))
 
     return {name: count(module) for name, module in method.modules(shape).items()}
+
+
+def count_complexity(method: Method, shape: tuple[int, int]) -> dict[str, Complexity]:
+    """Counts every module in both ways; see `count_by_layer`.
+
+    The compiled programs are those of inference, with the normalisations folded.
+
+    Args:
+        method: the method.
+        shape: H and W of the frame.
+
+    Raises:
+        UsageError: the sides are no multiples of 32.
+    """
+    modules = method.modules(shape)
+    return {
+        name: Complexity(
+            **dataclasses.asdict(by_layer),
+            compiled=count_compiled(*_call(method, modules[name])) / 2,
+        )
+        for name, by_layer in count_by_layer(method, shape).items()
+    }
+
+
+def _call(method: Method, module: CountedModule) -> tuple[Any, ...]:
+    """The module's program, and the shapes of its arguments."""
+    program = nn.apply(module.run, method.network(Compute(folded=True)))
+    return program, _folded_variables(method), *module.inputs
+
+
+@functools.lru_cache(maxsize=1)
+def _folded_variables(method: Method) -> Any:
+    """Shapes; tracing takes seconds, and every module needs them."""
+    return abstract_variables(method, folded=True)
 
 
 def count_layers(program: Callable[..., Any], *inputs: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and one-line errors where they cannot be written."""
+"""Files that appear whole or not at all, folders for one process, and one-line errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 from pinet_jax.errors import InputError
 
@@ -59,3 +61,35 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     """
     with replaced_whole(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def only_one(folder: str | Path, who: str) -> Iterator[None]:
+    """Keeps a second process out of a folder; the lock goes with the process, however it ends.
+
+    The folder is made where there is none. Where the file system knows no locks there is none.
+
+    Args:
+        folder: which.
+        who: what works there, such as "training".
+
+    Raises:
+        InputError: another one is at work there, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    file = folder / f".{who}.lock"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    # A soft lock, a file alone, would stay after a crash.
+    lock = filelock.FileLock(file, timeout=0, fallback_to_soft=False)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except filelock.Timeout as error:
+            raise InputError(
+                f"{folder}: another {who} is at work there; wait for it, or use another folder"
+            ) from error
+        except (NotImplementedError, OSError):  # no locks there
+            pass
+        yield

@@ -66,7 +66,9 @@ def by_score(poses: PoseSet, scores: jax.Array) -> PoseSet:
     return jax.tree.map(lambda x: x[order], poses._replace(scores=scores))
 
 
-def group_poses(poses: PoseSet, sigmas: tuple[float, ...], threshold: float = 0.7) -> Grouping:
+def group_poses(
+    poses: PoseSet, sigmas: tuple[float, ...], threshold: float | jax.Array = 0.7
+) -> Grouping:
     """Finds the poses of one person, greedily.
 
     The best pose that belongs to no group yet opens one, and takes every remaining pose that is

@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pinet_jax.assignment import assign
+from pinet_jax.assignment import MOST_ROWS, assign
+from pinet_jax.errors import UsageError
+from pinet_jax.networks.materialization import materialized
 
 _FAR = 1e6  # a tag distance that is as good as any longer one, and fits the assignment's integers
 
@@ -30,10 +33,21 @@ _FAR = 1e6  # a tag distance that is as good as any longer one, and fits the ass
 class GroupingConfig:
     """The published thresholds."""
 
-    max_people: int = 30  # candidates of a keypoint, and groups that candidates can join
+    max_people: int = 30  # candidates of a keypoint, and groups that candidates can join; to 32
     detection_threshold: float = 0.1  # of the heatmap; candidates are above it
     tag_threshold: float = 1.0  # tags of one person are closer
     window: int = 5  # positions; a candidate is the highest of the window around it
+
+    def __post_init__(self) -> None:
+        """Refuses what the assignment cannot hold.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        if not 1 <= self.max_people <= MOST_ROWS:
+            raise UsageError(f"max_people {self.max_people}: use 1 to {MOST_ROWS}")
+        if self.window < 1 or self.window % 2 == 0:
+            raise UsageError(f"window {self.window}: use an odd number of positions")
 
 
 class Candidates(NamedTuple):
@@ -68,13 +82,13 @@ class _Open(NamedTuple):
     """The groups while keypoints are added.
 
     Attributes:
-        number: int32, of the groups.
+        opened: int32, how many there are.
         opened_by: int32 [G], the group that a name has opened, or -1; see `_names`.
         tag_sum: [M, T] over a group's members; of the groups that candidates can join.
         members: int32 [M].
     """
 
-    number: jax.Array
+    opened: jax.Array
     opened_by: jax.Array
     tag_sum: jax.Array
     members: jax.Array
@@ -103,9 +117,9 @@ def _window_maximum(maps: jax.Array, window: int) -> jax.Array:
     for axis in (1, 2):  # a square's maximum is that of its columns' maxima
         size = maps.shape[axis]
         edges = [(half, half) if a == axis else (0, 0) for a in range(3)]
-        padded = jnp.pad(maps, edges, constant_values=-jnp.inf)
+        padded = materialized(jnp.pad(maps, edges, constant_values=-jnp.inf))
         shifted = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(window)]
-        maps = jnp.stack(shifted).max(axis=0)
+        maps = materialized(functools.reduce(jnp.maximum, shifted))
     return maps
 
 
@@ -126,25 +140,26 @@ def group_candidates(
     References:
         The released code, which keeps groups in a dictionary whose keys are first tags.
     """
-    in_turn = np.asarray(order)
-    k, m, t = candidates.tags.shape
-    dtype = candidates.tags.dtype
+    visited = np.asarray(order)
+    tags = candidates.tags
+    k, m, t = tags.shape
+    members = jnp.zeros_like(tags, jnp.int32, shape=(m,))
     start = _Open(
-        number=jnp.zeros((), jnp.int32),
-        opened_by=jnp.full(k * m, -1),
-        tag_sum=jnp.zeros((m, t), dtype),
-        members=jnp.zeros(m, jnp.int32),
+        opened=jnp.zeros_like(members, shape=()),
+        opened_by=jnp.full_like(members, -1, shape=(k * m,)),
+        tag_sum=jnp.zeros_like(tags, shape=(m, t)),
+        members=members,
     )
     end, slots = jax.lax.scan(
         lambda groups, joint: _add_keypoint(groups, *joint, config),
         start,
-        (candidates.scores[in_turn], candidates.tags[in_turn], _names(candidates.tags)[in_turn]),
+        (candidates.scores[visited], tags[visited], _names(tags)[visited]),
     )
-    slots = slots[np.argsort(in_turn)]  # [K, M]
+    slots = slots[np.argsort(visited)]  # [K, M]
     place = slots, jnp.broadcast_to(jnp.arange(k)[:, None], slots.shape)
     yx = jnp.zeros((k * m, k, 2), jnp.int32).at[place].set(candidates.yx, mode="drop")
-    scores = jnp.zeros((k * m, k), dtype).at[place].set(candidates.scores, mode="drop")
-    return Groups(yx, scores, jnp.arange(k * m) < end.number)
+    scores = jnp.zeros((k * m, k), tags.dtype).at[place].set(candidates.scores, mode="drop")
+    return Groups(yx, scores, jnp.arange(k * m) < end.opened)
 
 
 def _names(tags: jax.Array) -> jax.Array:
@@ -178,7 +193,7 @@ def _add_keypoint(
     tag_sum = jnp.where(reset[:, None], tags[opener], groups.tag_sum)
     named = jnp.where(is_new, names, nowhere)
     return _Open(
-        number=groups.number + is_new.sum(dtype=jnp.int32),
+        opened=groups.opened + is_new.sum(dtype=jnp.int32),
         opened_by=groups.opened_by.at[named].set(slot, mode="drop"),
         tag_sum=tag_sum + jnp.where(joins[..., None], tags[None], 0).sum(axis=1),
         members=jnp.where(reset, 1, groups.members) + joins.sum(axis=1, dtype=jnp.int32),
@@ -189,7 +204,7 @@ def _closest_groups(
     groups: _Open, scores: jax.Array, tags: jax.Array, valid: jax.Array, config: GroupingConfig
 ) -> jax.Array:
     """The group [M] that each candidate joins, or -1."""
-    columns = jnp.minimum(groups.number, scores.size)
+    columns = jnp.minimum(groups.opened, scores.size)
     mean = groups.tag_sum / jnp.maximum(groups.members, 1).astype(tags.dtype)[:, None]
     distance = jnp.sqrt(((tags[:, None] - mean[None]) ** 2).sum(axis=-1))
     near = jnp.where(distance < _FAR, distance, _FAR)  # also where it is no number
@@ -212,4 +227,4 @@ def _slots_of_openers(
     is_new = opens & (known < 0) & (first == index)
     # A new group's number is that of the new ones up to its first candidate.
     ahead = (is_new[None, :] & (index[None, :] < first[:, None])).sum(axis=1, dtype=jnp.int32)
-    return jnp.where(known < 0, groups.number + ahead, known), is_new
+    return jnp.where(known < 0, groups.opened + ahead, known), is_new

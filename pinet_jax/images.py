@@ -9,16 +9,18 @@ Legend for shapes: H rows, W columns of the upright picture.
 
 from __future__ import annotations
 
+import functools
 import io
+import logging
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from pinet_jax.errors import InputError
 
@@ -32,17 +34,19 @@ _UNREADABLE_SUFFIXES = {".heic", ".heif"}
 
 _warnings_lock = threading.Lock()
 
+_DARK = 2**14  # 16-bit pixels below it use no more than 14 bits: thermal and depth cameras' files
+
 
 def read_image(path: str | Path, *, ignore_orientation: bool = False) -> np.ndarray:
     """Reads any picture file.
 
-    Transparency is laid over white, 16-bit grey is scaled to 8 bits, an animation gives its first
-    frame. Colour profiles are not applied, as the reference does not.
+    Transparency is laid over white, 16-bit grey is scaled to 8 bits (with a warning where it uses a
+    quarter of them or less), an animation gives its first frame. Colour profiles are not applied,
+    as the reference does not.
 
     Args:
         path: the file.
         ignore_orientation: leave the pixels as stored, for datasets whose annotations do so.
-            (A TIFF is always turned: its decoder does it.)
 
     Returns:
         uint8 [H, W, 3], RGB, upright.
@@ -78,11 +82,67 @@ def decode_image(data: bytes, name: str, *, ignore_orientation: bool = False) ->
             pixels = _decode_jpeg(data, name)
         else:
             pixels = _decode_with_pillow(picture, name)
+            if picture.format == "TIFF":  # its decoder has turned it
+                pixels = _stored(pixels, orientation)
     return pixels if ignore_orientation else np.ascontiguousarray(_upright(pixels, orientation))
 
 
-def image_size(path: str | Path, *, ignore_orientation: bool = False) -> tuple[int, int]:
-    """The (H, W) that `read_image` would return, from the file's header alone.
+def pixels_of(picture: Image.Image, name: str = "picture") -> np.ndarray:
+    """The pixels that `read_image` would return of a picture that Pillow has opened.
+
+    (Of a JPEG, as Pillow decodes it; a level may differ.)
+
+    Args:
+        picture: Pillow's; not changed.
+        name: what error messages call it.
+
+    Returns:
+        uint8 [H, W, 3], RGB, upright.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    pixels = _decode_with_pillow(picture, name)
+    return np.ascontiguousarray(_upright(pixels, _orientation(picture)))
+
+
+def check_image(path: str | Path) -> None:
+    """Finds out whether a picture is whole; of a JPEG, an eighth of its size is computed.
+
+    Raises:
+        InputError: `read_image` says when; a JPEG that ends too early is also refused.
+    """
+    picture, _ = _open(_checked_file(path), str(path))
+    with picture:
+        if picture.format not in ("JPEG", "MPO"):
+            _decode_with_pillow(picture, str(path))
+            return
+        try:
+            picture.draft("RGB", (1, 1))
+            picture.load()
+        except Exception as error:  # decoders of foreign bytes raise anything
+            raise InputError(f"{path}: a damaged picture ({_one_line(error)})") from error
+
+
+class Header(NamedTuple):
+    """What a picture's file says before its pixels.
+
+    Attributes:
+        stored: height and width of the stored pixels.
+        orientation: EXIF's, 1 to 8; 1 is upright.
+    """
+
+    stored: tuple[int, int]
+    orientation: int
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Height and width once it is turned as EXIF says."""
+        return self.stored[::-1] if self.orientation >= 5 else self.stored
+
+
+def read_header(path: str | Path) -> Header:
+    """Reads a picture's header.
 
     Raises:
         InputError: there is no such file, or its header is no picture's.
@@ -91,33 +151,59 @@ def image_size(path: str | Path, *, ignore_orientation: bool = False) -> tuple[i
     picture, orientation = _open(path, str(path))
     with picture:
         width, height = picture.size
-    turned = orientation >= 5 and not ignore_orientation
-    return (width, height) if turned else (height, width)
+        turned = picture.format == "TIFF" and orientation >= 5  # Pillow has exchanged the two
+    return Header((width, height) if turned else (height, width), orientation)
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
+def image_size(path: str | Path, *, ignore_orientation: bool = False) -> tuple[int, int]:
+    """The (H, W) that `read_image` would return, from the file's header alone.
+
+    Raises:
+        InputError: there is no such file, or its header is no picture's.
+    """
+    header = read_header(path)
+    return header.stored if ignore_orientation else header.upright
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether any decoder gives a file's stored pixels as `decode_image` does.
+
+    So are JPEGs, and PNGs of 8-bit grey or RGB without transparency.
+    """
+    if data[:2] == b"\xff\xd8":
+        return True
+    depth_and_kind = data[24:26]  # of the header chunk, which is a PNG's first
+    plain = data[:8] == b"\x89PNG\r\n\x1a\n" and depth_and_kind in (b"\x08\x00", b"\x08\x02")
+    return plain and b"tRNS" not in data[: max(data.find(b"IDAT"), 0)]
+
+
+def find_images(paths: Iterable[str | Path], also: Collection[str] = ()) -> list[Path]:
     """The picture files that a user's list of files and folders names.
 
     A file stays in its place whatever it is, so that reading it can say what is wrong. A folder is
     replaced by the pictures directly in it, sorted by name: files that have a picture's suffix
     or begin like a picture. Hidden files and subfolders are passed over. No file comes twice.
 
+    Args:
+        paths: files and folders.
+        also: suffixes of other files that a folder gives, in lower case.
+
     Raises:
         InputError: a folder holds no picture, or cannot be read.
     """
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
-        for file in _pictures_in(path) if path.is_dir() else [path]:
+        for file in _pictures_in(path, also) if path.is_dir() else [path]:
             found.setdefault(file.resolve(), file)
     return list(found.values())
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def _pictures_in(folder: Path, also: Collection[str]) -> list[Path]:
     try:
         files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
-    pictures = [file for file in files if _looks_like_picture(file)]
+    pictures = [f for f in files if f.suffix.lower() in also or _looks_like_picture(f)]
     if not pictures:
         raise InputError(f"{folder}: no pictures in this folder (subfolders are not searched)")
     return pictures
@@ -160,7 +246,8 @@ def _open(source: Path | BinaryIO, name: str) -> tuple[Image.Image, int]:
             picture = Image.open(source, formats=FORMATS)
         except Image.UnidentifiedImageError as error:
             known = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO"
-            raise InputError(f"{name}: not a picture ({known})") from error
+            hint = "; convert it" if Path(name).suffix.lower() in _UNREADABLE_SUFFIXES else ""
+            raise InputError(f"{name}: not a picture ({known}){hint}") from error
         except Image.DecompressionBombError as error:
             limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
             raise InputError(
@@ -175,8 +262,11 @@ def _orientation(picture: Image.Image) -> int:
     """The EXIF orientation in what was read with the header; 1, upright, where there is none."""
     exif = Image.Exif()
     try:
-        exif.load(picture.info.get("exif", b""))
-        value = exif.get(ExifTags.Base.Orientation, 1)
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            value = picture.tag_v2.get(ExifTags.Base.Orientation, 1)
+        else:
+            exif.load(picture.info.get("exif", b""))
+            value = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF does not hurt the pixels
         return 1
     return value if value in range(1, 9) else 1
@@ -189,6 +279,14 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
     return pixels[::rows, ::columns]
+
+
+def _stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The inverse of `_upright`."""
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    pixels = pixels[::rows, ::columns]
+    return np.ascontiguousarray(pixels.swapaxes(0, 1) if orientation >= 5 else pixels)
 
 
 def _decode_jpeg(data: bytes, name: str) -> np.ndarray:
@@ -206,7 +304,10 @@ def _decode_with_pillow(picture: Image.Image, name: str) -> np.ndarray:
     try:
         picture.load()
         if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
-            return _from_16_bit(np.asarray(picture))
+            grey = np.asarray(picture)
+            if 255 < grey.max() < _DARK:
+                _warn_of_dark_pixels(name, int(grey.min()), int(grey.max()))
+            return _from_16_bit(grey)
         if picture.mode in ("I", "F"):
             raise InputError(f"{name}: 32-bit pixels have no agreed white; save it with 8 or 16")
         if picture.has_transparency_data:
@@ -224,6 +325,14 @@ def _from_16_bit(grey: np.ndarray) -> np.ndarray:
     """uint16 (or wider) [H, W] of 0..65535 -> uint8 [H, W, 3]; Pillow's own conversion clips."""
     grey = np.rint(grey / 257).astype(np.uint8)  # 65535 / 257 = 255
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+@functools.cache  # a file may be read several times
+def _warn_of_dark_pixels(name: str, low: int, high: int) -> None:
+    logging.getLogger(__name__).warning(
+        "%s: 16-bit pixels of %d to %d become %d to %d of 255; stretch them to 0..65535 first",
+        name, low, high, round(low / 257), round(high / 257),
+    )  # fmt: skip
 
 
 def _one_line(error: Exception) -> str:

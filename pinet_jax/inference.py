@@ -23,6 +23,7 @@ from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.initializers import Variables
 from pinet_jax.networks.layers import Compute
 from pinet_jax.packing import run_packed
+from pinet_jax.pixel_arrays import rgb_pixels
 from pinet_jax.poses import Poses, PoseSet
 from pinet_jax.runtime import compiler_options, platform_of, replicated, split_by_image
 
@@ -106,7 +107,8 @@ class Predictor:
         if not isinstance(self.inference, method.inference_type):
             raise TypeError(f"{self.inference} is not a {method.inference_type.__name__}")
         self.skeleton = method.skeleton
-        mesh = Mesh(np.array(devices or jax.local_devices()[:1]), ("data",))
+        self.devices = list(devices or jax.local_devices()[:1])
+        mesh = Mesh(np.array(self.devices), ("data",))
         self._num_devices = mesh.size
         self._everywhere, self._by_frame = replicated(mesh), split_by_image(mesh)
         self.use(variables)
@@ -126,14 +128,18 @@ class Predictor:
         return self.method.frame_shapes(image_shape, self.inference)
 
     def frames(self, image: np.ndarray, boxes: np.ndarray | None = None) -> list[Frame]:
-        """An image's frames, for `predict_stream`; see `Method.frames`."""
-        return self.method.frames(image, self.inference, boxes)
+        """An image's frames, for `predict_stream`; see `Method.frames`, and `rgb_pixels`.
+
+        Raises:
+            InputError: the image is no uint8 array of pixels, or a box is none.
+        """
+        return self.method.frames(rgb_pixels(image), self.inference, boxes)
 
     def predict(self, image: np.ndarray, boxes: np.ndarray | None = None) -> Poses:
         """The poses of one image, best first, in its own pixels.
 
         Args:
-            image: uint8 RGB [H, W, 3].
+            image: uint8 RGB [H, W, 3]; also grey or RGBA, see `pixel_arrays.rgb_pixels`.
             boxes: [M, 5], for methods that need them; see `Method.frames`.
         """
         (stages,) = self.predict_stages([image], boxes=None if boxes is None else [boxes])
@@ -181,11 +187,11 @@ class Predictor:
             boxes: of every image, for methods that need them.
 
         Raises:
-            InputError: the images do not share a shape, or there are no boxes where the method
-                needs them.
+            InputError: an image is no uint8 array, the images do not share a shape, or there are no
+                boxes where the method needs them.
         """
         makers = zip(images, boxes or itertools.repeat(None, len(images)), strict=True)
-        made = [self.method.frames(image, self.inference, own) for image, own in makers]
+        made = [self.frames(image, own) for image, own in makers]
         frames = [frame for own in made for frame in own]
         shapes = {frame.shapes for frame in frames}
         if len(shapes) > 1:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from pinet_jax.errors import InputError
 
 # Of <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -48,6 +52,39 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split_by_image(mesh: Mesh) -> NamedSharding:
     """Every device holds its images: a batch."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def require_devices() -> None:
+    """Finds the devices of this process.
+
+    Raises:
+        InputError: there are none, as without the plugin that JAX_PLATFORMS asks for.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where no plugin is registered
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        raise InputError(
+            f"JAX_PLATFORMS={asked}: JAX finds no such device{reason}; install what it needs "
+            "(pip install 'pinet-jax[cuda]' or 'pinet-jax[tpu]'), or unset JAX_PLATFORMS"
+        ) from error
+
+
+@contextlib.contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Says what helps where the memory of a device, or the machine's, does not suffice.
+
+    Raises:
+        InputError: it did not, inside.
+    """
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        words = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory")
+        if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
+            raise
+        raise InputError(f"not enough memory {advice}") from error
 
 
 def keep_freed_memory() -> None:

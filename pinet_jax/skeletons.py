@@ -119,7 +119,7 @@ class Skeleton:
         if isinstance(source, Mapping):
             return _from_object(source, where="skeleton")
         try:
-            content = json.loads(Path(source).read_text())
+            content = json.loads(Path(source).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise InputError(f"{source}: not a readable skeleton file ({error})") from error
         if not isinstance(content, Mapping):

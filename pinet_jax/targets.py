@@ -157,6 +157,37 @@ def only_known_background(targets: Targets, background: jax.Array) -> Targets:
     )
 
 
+def known_background(
+    corners: jax.Array, labelled: jax.Array, partial: jax.Array, size: int
+) -> jax.Array:
+    """Where each keypoint, and last any part, of an image's people is known to be absent.
+
+    It is not known, where labels are partial, for a person's unlabelled keypoints in this person's
+    box. Parts are means of what is labelled, and always known.
+
+    Args:
+        corners: float32 [P, 4, 2] of the boxes, in pixels of the maps: top left, top right, bottom
+            left, bottom right, before the frame was turned.
+        labelled: bool [P, K].
+        partial: bool [].
+        size: R.
+
+    Returns:
+        bool [R, R, K + 1]; see `only_known_background`.
+    """
+    start = corners[:, 0]
+    sides = corners[:, 1:3] - start[:, None]  # [P, 2, 2]: across and down, at right angles
+    lengths = (sides**2).sum(axis=-1)
+    x, y = jnp.meshgrid(jnp.arange(size), jnp.arange(size))
+    at = jnp.stack([x, y], axis=-1).astype(corners.dtype)[:, :, None] - start[None, None]
+    # [R, R, P, 2]: how far along both sides, in squared map pixels
+    along = (at[..., None, :] * sides[None, None]).sum(axis=-1)
+    inside = ((along >= 0) & (along < lengths[None, None])).all(axis=-1)  # [R, R, P]
+    unlabelled = ~labelled & labelled.any(axis=-1, keepdims=True) & partial  # [P, K]
+    counts = jnp.einsum("yxp,pk->yxk", inside.astype(jnp.float32), unlabelled.astype(jnp.float32))
+    return jnp.pad(counts == 0, ((0, 0), (0, 0), (0, 1)), constant_values=True)
+
+
 def part_points(
     keypoints: jax.Array, area: jax.Array, partition: Partition, min_part_area: float
 ) -> jax.Array:
@@ -171,6 +202,16 @@ def part_points(
     mean = total / jnp.maximum(count, 1).astype(total.dtype)[..., None]
     points = jnp.concatenate([mean, jnp.full_like(mean[..., :1], 2.0)], axis=-1)
     return jnp.where(exists[..., None], points, 0.0)
+
+
+def keypoint_heatmaps(points: jax.Array, size: int) -> jax.Array:
+    """The greatest of all people's Gaussians, [R, R, K].
+
+    Args:
+        points: [P, K, 3] (x, y, v) in map pixels; v = 0 is no label.
+        size: R.
+    """
+    return _gaussian_maps(points, size, _SIGMA)[0]
 
 
 def _gaussian_maps(points: jax.Array, size: int, sigma: float) -> tuple[jax.Array, jax.Array]:

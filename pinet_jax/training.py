@@ -1,4 +1,4 @@
-"""Training: the state, one pure step, the learning rate, and what a batch may be.
+"""Training: the state, one pure step, and what a batch may be.
 
 The method gives network and losses; nothing here knows which one it is.
 """
@@ -8,13 +8,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-import optax.contrib
 from flax import linen as nn
 from jax.sharding import Mesh
 
@@ -22,23 +20,10 @@ from pinet_jax.errors import InputError
 from pinet_jax.methods.base import Batch, Method
 from pinet_jax.networks.initializers import Variables
 from pinet_jax.networks.layers import BatchNormConfig, Compute
+from pinet_jax.optimizers import OptimizerConfig, learning_rate, make_optimizer
 from pinet_jax.runtime import compiler_options, platform_of, replicated, split_by_image
 
 Metrics = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """The optimizer and its learning rate; by default the paper's for OCHuman."""
-
-    # "muon" needs fewer images from a random start (see `make_optimizer`); the paper has Adam.
-    method: Literal["adam", "muon"] = "adam"
-    learning_rate: float = 1e-3
-    schedule: Literal["step", "cosine"] = "step"  # cosine ends at 0
-    drops: tuple[float, ...] = (90, 120)  # epochs at which "step" divides the rate by 10
-    warmup_epochs: float = 0  # the rate rises linearly through so many epochs
-    gradient_clip: float | None = None  # the greatest norm of all gradients together
-    weight_decay: float = 0.0  # decoupled, of kernels and matrices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +117,7 @@ class Training(NamedTuple):
         config: TrainingConfig,
         steps_per_epoch: float,
         *,
+        shift: int = 0,
         dtype: Any = None,
     ) -> Training:
         """Makes network, schedule and optimizer.
@@ -140,6 +126,8 @@ class Training(NamedTuple):
             method: what is trained.
             config: the recipe.
             steps_per_epoch: of the data.
+            shift: steps that were taken beyond those of today's batch size for the same images; see
+                `experiments.training.progress`.
             dtype: of hidden layers; by default what the config says.
         """
         compute = Compute(
@@ -148,7 +136,7 @@ class Training(NamedTuple):
             batch_norm=config.batch_norm,
             remat=config.remat,
         )
-        schedule = learning_rate(config.optimizer, config.epochs, steps_per_epoch)
+        schedule = learning_rate(config.optimizer, config.epochs, steps_per_epoch, shift)
         optimizer = make_optimizer(config.optimizer, schedule, method.output_layers)
         return cls(method, method.network(compute), config, schedule, optimizer)
 
@@ -161,76 +149,6 @@ class Training(NamedTuple):
             opt_state=self.optimizer.init(variables["params"]),
             average=None if self.config.ema_decay is None else dict(variables),
         )
-
-
-def make_optimizer(
-    config: OptimizerConfig, schedule: optax.Schedule, output_layers: tuple[str, ...] = ()
-) -> optax.GradientTransformation:
-    """Adam or Muon, behind the clip.
-
-    Muon moves a hidden layer's weights by the orthogonal matrix nearest to their momentum, scaled
-    to the size of Adam's steps. What is no matrix, and `output_layers`, are Adam's; both look ahead
-    as Nesterov does.
-
-    Args:
-        config: which, and its clip.
-        schedule: the learning rate.
-        output_layers: names of layers that Muon leaves to Adam.
-
-    References:
-        Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024; the scale
-        from Liu et al., Muon is scalable for LLM training, 2025.
-    """
-    if config.method == "adam":
-        optimizer = optax.adamw(schedule, weight_decay=config.weight_decay, mask=_matrices)
-    else:
-        optimizer = optax.contrib.muon(
-            schedule,
-            consistent_rms=0.2,
-            weight_decay=config.weight_decay,
-            adam_weight_decay=config.weight_decay,
-            weight_decay_mask=_matrices,
-            muon_weight_dimension_numbers=lambda params: _hidden_matrices(params, output_layers),
-        )
-    if config.gradient_clip is None:
-        return optimizer
-    return optax.chain(optax.clip_by_global_norm(config.gradient_clip), optimizer)
-
-
-def _matrices(params: dict[str, Any]) -> dict[str, Any]:
-    """What decays: neither biases nor normalisations."""
-    return jax.tree.map(lambda x: x.ndim > 1, params)
-
-
-def _hidden_matrices(params: dict[str, Any], output_layers: tuple[str, ...]) -> dict[str, Any]:
-    """How Muon sees each parameter as a matrix; None where it does not."""
-
-    def matrix(path: tuple[Any, ...], x: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-        *layers, leaf = (key.key for key in path)
-        if leaf not in ("kernel", "weight") or not set(layers).isdisjoint(output_layers):
-            return None
-        if x.ndim == 4 and x.shape[2] == 1:  # depthwise: a filter a channel, no matrix
-            return None
-        return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
-
-    return jax.tree_util.tree_map_with_path(matrix, params)
-
-
-def learning_rate(config: OptimizerConfig, epochs: float, steps_per_epoch: float) -> optax.Schedule:
-    """The learning rate as a function of the step."""
-    if config.schedule == "step":
-        steps = [int(np.ceil(epoch * steps_per_epoch)) for epoch in config.drops]
-        rate = optax.piecewise_constant_schedule(config.learning_rate, dict.fromkeys(steps, 0.1))
-    else:
-        steps_in_all = max(int(np.ceil(epochs * steps_per_epoch)), 1)
-        rate = optax.cosine_decay_schedule(config.learning_rate, steps_in_all)
-    warmup = max(config.warmup_epochs * steps_per_epoch, 1)
-
-    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
-        taken = jnp.asarray(step).astype(jnp.float32)
-        return rate(taken) * jnp.minimum((taken + 1) / warmup, 1)
-
-    return schedule
 
 
 def train_step(training: Training, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

@@ -45,6 +45,7 @@ def draw_poses(
     *,
     score_threshold: float = 0.1,
     solid_score: float = 0.25,
+    colors: Sequence[tuple[int, int, int]] | None = None,
 ) -> np.ndarray:
     """Draws poses over a picture: a colour a person, limbs and points, the best on top.
 
@@ -59,6 +60,7 @@ def draw_poses(
         score_threshold: poses below it are left out.
         solid_score: a keypoint of this score or more is drawn solid, one of a lower score fainter
             in proportion; a limb is as faint as its fainter end.
+        colors: RGB, of every pose; those of `person_color` if None.
 
     Returns:
         uint8 [H, W, 3].
@@ -71,7 +73,8 @@ def draw_poses(
         opacity = np.where(
             np.isfinite(poses[index]).all(axis=1), _FAINTEST + (1 - _FAINTEST) * shown, 0
         )
-        _draw_pose(picture, poses[index, :, :2], opacity, skeleton.edges, person_color(index))
+        color = person_color(index) if colors is None else colors[index]
+        _draw_pose(picture, poses[index, :, :2], opacity, skeleton.edges, color)
     return picture
 
 

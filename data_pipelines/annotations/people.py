@@ -32,7 +32,7 @@ def is_masked(person: dict[str, Any]) -> bool:
 def person_problems(
     person: dict[str, Any],
     image_ids: Collection[int | None],
-    category_id: int,
+    categories: Collection[int],
     skeleton: Skeleton,
 ) -> Iterator[Problem]:
     """What is wrong with a record, after `repaired`.
@@ -40,14 +40,15 @@ def person_problems(
     Args:
         person: the record, a JSON object.
         image_ids: of the file's images.
-        category_id: that of all people.
+        categories: those of people.
         skeleton: of K keypoints.
     """
     image_id = whole(person.get("image_id"))
     if image_id is None or image_id not in image_ids:
         yield Problem("annotation without image", f"image_id {shown(person.get('image_id'))}")
-    if whole(person.get("category_id", category_id)) != category_id:
-        detail = f"{shown(person['category_id'])}, not {category_id}"
+    if "category_id" in person and whole(person["category_id"]) not in categories:
+        wanted = " or ".join(map(str, sorted(categories)))
+        detail = f"{shown(person['category_id'])}, not {wanted}"
         yield Problem("category_id is no category of people", detail)
     yield from _keypoint_problems(person.get("keypoints"), skeleton.num_keypoints)
     yield from _box_problems(person.get("bbox"))
@@ -74,22 +75,22 @@ def repaired(person: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         person = person | {"keypoints": points}
     if not _lacks_box(person.get("bbox")):
         return person, False
-    box = _box_of(points)
+    box = box_of(points)
     return (person, False) if box is None else (person | {"bbox": box}, True)
 
 
 def completed(person: dict[str, Any], category_id: int) -> dict[str, Any]:
     """A sound person with every field that evaluation and training ask for.
 
-    Absent fields: `iscrowd` is 0, `num_keypoints` the count of labelled ones, `category_id` that of
-    all people, and `area` that of the box, also where it is 0 although keypoints are labelled: OKS
-    divides by the area, and would find nobody.
+    `category_id` is that of all people. Absent fields: `iscrowd` is 0, `num_keypoints` the count of
+    labelled ones, and `area` that of the box, also where it is 0 although keypoints are labelled:
+    OKS divides by the area, and would find nobody.
     """
     filled = {
         "iscrowd": 0,
         "num_keypoints": sum(v > 0 for v in person["keypoints"][2::3]),
-        "category_id": category_id,
         **person,
+        "category_id": category_id,
     }
     if lacks_area(person):
         filled["area"] = person["bbox"][2] * person["bbox"][3]
@@ -124,8 +125,8 @@ def _lacks_box(value: Any) -> bool:
     return len(box) == 0 or bool((box[2:] >= 0).all() and (box[2:] == 0).any())
 
 
-def _box_of(keypoints: Any) -> list[float] | None:
-    """A box about the labelled keypoints; None where there are none, or they are broken."""
+def box_of(keypoints: Any) -> list[float] | None:
+    """A box about the labelled keypoints [K, 3]; None where there are none, or they are broken."""
     found = numbers(keypoints)
     if found is None or len(found) % 3:
         return None

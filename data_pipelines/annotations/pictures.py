@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from data_pipelines.annotations.json_values import Problem, numbers, shown, whole
+from data_pipelines.annotations.reading import Exif
+from pinet_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from pinet_jax.images import Header
 
 
 def image_problems(image: dict[str, Any], *, has_picture: bool) -> Iterator[Problem]:
@@ -36,25 +40,61 @@ def image_problems(image: dict[str, Any], *, has_picture: bool) -> Iterator[Prob
             yield Problem("crowdIndex is no finite number", shown(image["crowdIndex"]))
 
 
-def picture_problems(folder: Path, image: dict[str, Any], *, decode: bool) -> Iterator[Problem]:
-    """What is wrong with the picture of a sound record; decoding finds out whether it is whole."""
+class PictureCheck(NamedTuple):
+    """What was found of a picture.
+
+    Attributes:
+        problem: what is wrong with it, or None.
+        turned: whether EXIF asks to turn it.
+    """
+
+    problem: Problem | None
+    turned: bool = False
+
+
+def check_picture(
+    folder: Path, image: dict[str, Any], exif: Exif | None, *, decode: bool
+) -> PictureCheck:
+    """Looks at the picture of a sound record; decoding finds out whether it is whole.
+
+    Args:
+        folder: of the pictures.
+        image: the record.
+        exif: which of its sizes the record must state; either, if None.
+        decode: whether it is decoded, too.
+    """
+    from pinet_jax.images import check_image, read_header  # figures alone need no OpenCV
+
     path = folder / image["file_name"]
     if not path.is_file():
-        yield Problem("missing image", str(path))
-        return
-    if not decode:
-        return
+        return PictureCheck(Problem("missing image", str(path)))
     try:
-        with Image.open(path, formats=("JPEG", "PNG")) as picture:
-            if picture.size != (image["width"], image["height"]):
-                stated = f"{image['width']} x {image['height']}"
-                there = f"{picture.width} x {picture.height}"
-                detail = f"{stated} stated, {there} in {path}"
-                yield Problem("image size differs from the file", detail)
-            picture.draft("RGB", (1, 1))  # all of a JPEG is read, an eighth of its size computed
-            picture.load()
-    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-        yield Problem("broken image", f"{path}: {error}".replace("\n", " "))
+        header = read_header(path)
+        problem = _size_problem(image, header, exif, path)
+        if decode and problem is None:
+            check_image(path)
+    except InputError as error:
+        return PictureCheck(Problem("broken image", str(error)))
+    return PictureCheck(problem, header.orientation != 1)
+
+
+def _size_problem(
+    image: dict[str, Any], header: Header, exif: Exif | None, path: Path
+) -> Problem | None:
+    sizes = {"stored": header.stored, "upright": header.upright}
+    stated = (int(image["height"]), int(image["width"]))
+    if stated in (sizes.values() if exif is None else (sizes[exif],)):
+        return None
+    there = header.stored if exif is None else sizes[exif]
+    detail = f"{_size(stated)} stated, {_size(there)} in {path}"
+    other = next((rule for rule, size in sizes.items() if size == stated), None)
+    if other:
+        detail += f", whose EXIF orientation is {header.orientation}: it fits --exif {other}"
+    return Problem("image size differs from the file", detail)
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[1]} x {shape[0]}"
 
 
 def _is_file_name(name: str) -> bool:

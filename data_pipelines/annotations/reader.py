@@ -7,17 +7,29 @@ Nothing is dropped in silence: a record of a file is either among the `Annotatio
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from data_pipelines.annotations.categories import CategoryChoice, choose_category
+from data_pipelines.annotations.categories import (
+    CategoryChoice,
+    category_problem,
+    choose_category,
+)
+from data_pipelines.annotations.checked import (
+    BOX_AREAS,
+    MADE_BOXES,
+    OTHER_CATEGORIES,
+    TURNED,
+    Annotations,
+    Fault,
+)
 from data_pipelines.annotations.json_values import Problem, load_json, shown, whole
+from data_pipelines.annotations.left_out import region_of
 from data_pipelines.annotations.people import (
     completed,
     is_masked,
@@ -25,92 +37,10 @@ from data_pipelines.annotations.people import (
     person_problems,
     repaired,
 )
-from data_pipelines.annotations.pictures import image_problems, picture_problems
+from data_pipelines.annotations.pictures import PictureCheck, check_picture, image_problems
+from data_pipelines.annotations.reading import Reading
 from data_pipelines.annotations.regions import region_problem
-from pinet_jax.errors import InputError
 from pinet_jax.skeletons import Skeleton
-
-MADE_BOXES = "people without a box, or with a flat one: it is made from their keypoints"
-BOX_AREAS = "people without an area, or with 0: that of their box stands in"
-OTHER_CATEGORIES = "annotations of other categories: left out"
-
-
-@dataclasses.dataclass(frozen=True)
-class Fault:
-    """One thing wrong with one record.
-
-    Attributes:
-        file: the annotation file.
-        record: "image 7", "annotation 12", or "annotations[3]" where a record has no usable id;
-            empty where the whole file is at fault.
-        kind: what is wrong, one of a few fixed wordings.
-        detail: the offending value.
-    """
-
-    file: Path
-    record: str
-    kind: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        where = f"{self.file}: {self.record}" if self.record else f"{self.file}"
-        return f"{where}: {self.kind}" + (f" ({self.detail})" if self.detail else "")
-
-
-@dataclasses.dataclass(frozen=True)
-class Annotations:
-    """The sound records of one split, and the faults of all others.
-
-    Attributes:
-        skeleton: the keypoint set of every person.
-        image_folder: what the images' file names are relative to; None: pictures were not asked
-            for.
-        images: COCO image objects in the files' order, with int `id`; where pictures were asked
-            for, also with `file_name`, `width` and `height`.
-        people: image id -> its COCO annotation objects in the files' order; an entry an image.
-            `iscrowd`, `num_keypoints` (as the file counts them), `area` and `category_id` are
-            always there.
-        category: the COCO category of all people.
-        annotated: whether the files list annotations at all; test-dev's lists only images.
-        faults: everything that was left out, and why.
-        notes: how often a rule stood in for the file: `MADE_BOXES`, `BOX_AREAS`,
-            `OTHER_CATEGORIES`.
-    """
-
-    skeleton: Skeleton
-    image_folder: Path | None
-    images: tuple[dict[str, Any], ...]
-    people: dict[int, tuple[dict[str, Any], ...]]
-    category: dict[str, Any]
-    annotated: bool
-    faults: tuple[Fault, ...]
-    notes: Mapping[str, int]
-
-    @property
-    def unreadable(self) -> tuple[Fault, ...]:
-        """Faults of whole files: leaving records out does not mend them."""
-        return tuple(fault for fault in self.faults if not fault.record)
-
-    def require_sound(self) -> None:
-        """Raises InputError with the first fault and the number of all others, if there is one."""
-        if self.faults:
-            others = len(self.faults) - 1
-            raise InputError(f"{self.faults[0]}" + f" (and {others} more)" * bool(others))
-
-    def with_people(self) -> Annotations:
-        """The images that have an annotation, and no others."""
-        annotated = tuple(image for image in self.images if self.people[image["id"]])
-        people = {image["id"]: self.people[image["id"]] for image in annotated}
-        return dataclasses.replace(self, images=annotated, people=people)
-
-    def to_coco(self) -> dict[str, Any]:
-        """The sound records as one COCO-format object."""
-        people = [person for image in self.images for person in self.people[image["id"]]]
-        return {
-            "images": list(self.images),
-            "annotations": people,
-            "categories": [self.category],
-        }
 
 
 class _Entry(NamedTuple):
@@ -127,6 +57,7 @@ def read_annotations(
     skeleton: Skeleton,
     image_folder: Path | None = None,
     *,
+    reading: Reading = Reading(),
     decode: bool = True,
     annotations_required: bool = True,
     progress: bool = False,
@@ -136,7 +67,9 @@ def read_annotations(
     Args:
         files: the annotation files; ids must be unique over all of them.
         skeleton: the keypoint set that the people must have.
-        image_folder: where the images are; each must be there. None checks the annotations alone.
+        image_folder: where the images are; each must be there, and of the size that is stated. None
+            checks the annotations alone.
+        reading: how to understand them.
         decode: whether every image is also decoded, and regions that are to be masked are checked.
         annotations_required: whether a file of images alone is a fault.
         progress: whether to show a progress bar over the images.
@@ -145,47 +78,59 @@ def read_annotations(
         The sound records and the whole list of faults; nothing is raised for a bad file.
     """
     faults: list[Fault] = []
-    contents = [(file, _load(file, skeleton, annotations_required, faults)) for file in files]
+    required = annotations_required
+    contents = [(file, _load(file, skeleton, reading, required, faults)) for file in files]
     images = _unique(_entries(contents, "images", "image"), faults)
-    people = _unique(_entries(contents, "annotations", "annotation"), faults)
+    listed = list(_entries(contents, "annotations", "annotation"))
+    people = _unique(listed, faults)
     choice = choose_category([content for _, content in contents], skeleton)
     ours = [entry for entry in people if not choice.is_other(entry.content)]
     repairs = [repaired(entry.content) for entry in ours]
     ours = [e._replace(content=person) for e, (person, _) in zip(ours, repairs, strict=True)]
 
     sound_people = _sound_people(ours, {entry.id for entry in images}, choice, skeleton, faults)
+    checks = _check_images(images, image_folder, reading, decode, progress)
+    sound_images = _sound_images(images, ours, checks, faults)
+    check_regions = image_folder is not None and decode
+    kept = _by_image(sound_people, sound_images, choice.id, check_regions, faults)
     notes = {
         MADE_BOXES: sum(made for _, made in repairs),
         BOX_AREAS: sum(lacks_area(entry.content) for entry in sound_people),
         OTHER_CATEGORIES: len(people) - len(ours),
+        TURNED: sum(check.turned for check in checks),
     }
-    sound_images = _sound_images(images, ours, image_folder, decode, progress, faults)
-    check_regions = image_folder is not None and decode
     return Annotations(
         skeleton=skeleton,
         image_folder=image_folder,
         images=tuple(sound_images),
-        people=_by_image(sound_people, sound_images, choice.id, check_regions, faults),
+        people=kept,
+        left_out=_left_out(listed, kept, sound_images, choice, skeleton),
         category=choice.category(skeleton),
         annotated=any("annotations" in content for _, content in contents),
         faults=tuple(faults),
         notes={note: count for note, count in notes.items() if count},
+        reading=reading,
     )
 
 
 def _load(
-    file: Path, skeleton: Skeleton, annotations_required: bool, faults: list[Fault]
+    file: Path,
+    skeleton: Skeleton,
+    reading: Reading,
+    annotations_required: bool,
+    faults: list[Fault],
 ) -> dict[str, Any]:
     """A file's content; empty, with a fault that says why, where it is no COCO-format object."""
     content, problem = load_json(file)
-    problem = problem or _file_problem(content, skeleton, annotations_required)
+    problem = problem or _file_problem(content, annotations_required)
+    problem = problem or category_problem(content.get("categories", []), skeleton, reading)
     if problem:
         faults.append(Fault(file, "", *problem))
         return {}
     return content
 
 
-def _file_problem(content: Any, skeleton: Skeleton, annotations_required: bool) -> Problem | None:
+def _file_problem(content: Any, annotations_required: bool) -> Problem | None:
     kind = "not a COCO-format object"
     if not isinstance(content, dict):
         return Problem(kind, f"it is a JSON {type(content).__name__}")
@@ -196,16 +141,6 @@ def _file_problem(content: Any, skeleton: Skeleton, annotations_required: bool) 
     categories = content.get("categories", [])
     if not isinstance(categories, list) or not all(isinstance(c, dict) for c in categories):
         return Problem(kind, "its `categories` are no list of objects")
-    named = [c["keypoints"] for c in categories if c.get("keypoints")]
-    if len(named) > 1:
-        return Problem(
-            "several categories with keypoints", "keep the one that the skeleton describes"
-        )
-    if named and named[0] != list(skeleton.keypoints):
-        return Problem(
-            "other keypoints than the skeleton's",
-            f"its category does not list those of {skeleton.name}, in their order",
-        )
     return None
 
 
@@ -219,7 +154,7 @@ def _entries(
             yield _Entry(file, name, number, record)
 
 
-def _unique(entries: Iterator[_Entry], faults: list[Fault]) -> list[_Entry]:
+def _unique(entries: Iterable[_Entry], faults: list[Fault]) -> list[_Entry]:
     """The entries that are objects with an id of their own."""
     first: dict[int, _Entry] = {}
     for entry in entries:
@@ -245,7 +180,7 @@ def _sound_people(
 ) -> list[_Entry]:
     sound = []
     for entry in entries:
-        problems = list(person_problems(entry.content, image_ids, choice.id, skeleton))
+        problems = list(person_problems(entry.content, image_ids, choice.joined, skeleton))
         faults += [Fault(entry.file, entry.name, *problem) for problem in problems]
         if not problems:
             sound.append(entry)
@@ -255,14 +190,13 @@ def _sound_people(
 def _sound_images(
     entries: Sequence[_Entry],
     people: Sequence[_Entry],
-    folder: Path | None,
-    decode: bool,
-    progress: bool,
+    checks: Sequence[_ImageCheck],
     faults: list[Fault],
 ) -> list[dict[str, Any]]:
     per_image = Counter(whole(person.content.get("image_id")) for person in people)
     sound = []
-    for entry, problems in _checked_images(entries, folder, decode, progress):
+    for entry, check in zip(entries, checks, strict=True):
+        problems = list(check.problems)
         if problems and per_image[entry.id]:
             kind, detail = problems[0]
             also = f"its {per_image[entry.id]} annotation(s) go with it"
@@ -300,19 +234,52 @@ def _by_image(
     return {image_id: tuple(group) for image_id, group in groups.items()}
 
 
-def _checked_images(
-    entries: Sequence[_Entry], folder: Path | None, decode: bool, progress: bool
-) -> Iterator[tuple[_Entry, list[Problem]]]:
-    """Each entry with its problems; decoding, which releases the GIL, takes all cores."""
+class _ImageCheck(NamedTuple):
+    """What was found of an image's record and its picture."""
 
-    def check(entry: _Entry) -> list[Problem]:
-        problems = list(image_problems(entry.content, has_picture=folder is not None))
-        if folder is not None and not problems:
-            problems = list(picture_problems(folder, entry.content, decode=decode))
-        return problems
+    problems: tuple[Problem, ...]
+    turned: bool  # by EXIF
+
+
+def _check_images(
+    entries: Sequence[_Entry], folder: Path | None, reading: Reading, decode: bool, progress: bool
+) -> list[_ImageCheck]:
+    """Every entry checked; decoding, which releases the GIL, takes all cores."""
+
+    def check(entry: _Entry) -> _ImageCheck:
+        problems = tuple(image_problems(entry.content, has_picture=folder is not None))
+        if folder is None or problems:
+            return _ImageCheck(problems, False)
+        found: PictureCheck = check_picture(folder, entry.content, reading.exif, decode=decode)
+        return _ImageCheck((found.problem,) if found.problem else (), found.turned)
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         checks = pool.map(check, entries)
         title = f"checking {entries[0].file.name}" if entries else None
-        bar = tqdm(checks, title, len(entries), unit="image", disable=not progress)
-        yield from zip(entries, bar, strict=True)
+        return list(tqdm(checks, title, len(entries), unit="image", disable=not progress))
+
+
+def _left_out(
+    listed: Sequence[_Entry],
+    kept: Mapping[int, Sequence[dict[str, Any]]],
+    images: Sequence[dict[str, Any]],
+    choice: CategoryChoice,
+    skeleton: Skeleton,
+) -> dict[int, tuple[dict[str, Any], ...]]:
+    """A region for each person of a sound image that is not kept."""
+    image_of = {image["id"]: image for image in images if "width" in image and "height" in image}
+    waiting = Counter(person["id"] for group in kept.values() for person in group)
+    number = max((entry.id for entry in listed if entry.id is not None), default=0)
+    regions: dict[int, list[dict[str, Any]]] = {}
+    for entry in listed:
+        if waiting[entry.id]:
+            waiting[entry.id] -= 1  # a second one of the same id was left out
+            continue
+        if not isinstance(entry.content, dict) or choice.is_other(entry.content):
+            continue
+        image = image_of.get(whole(entry.content.get("image_id")))
+        if image is not None:
+            number += 1
+            region = region_of(entry.content, number, image, choice.id, skeleton)
+            regions.setdefault(image["id"], []).append(region)
+    return {image_id: tuple(group) for image_id, group in regions.items()}

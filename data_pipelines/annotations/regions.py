@@ -29,8 +29,23 @@ def valid_mask(image: dict[str, Any], people: Sequence[dict[str, Any]]) -> np.nd
     height, width = image["height"], image["width"]
     mask = np.ones((height, width), np.uint8)
     for person in filter(is_masked, people):
-        mask[_region(person, height, width) > 0] = 0
+        mask[coco_masks.decode(outline(person, height, width)) > 0] = 0
     return mask
+
+
+def outline(person: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """A sound person's pixels in an image of this size, as pycocotools' RLE; the box if no more
+    is known.
+    """
+    shape = person.get("segmentation")
+    if not shape:
+        x, y, w, h = person["bbox"]
+        shape = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    if isinstance(shape, list):
+        return coco_masks.merge(coco_masks.frPyObjects(shape, height, width))
+    if isinstance(shape["counts"], list):
+        return coco_masks.frPyObjects(shape, height, width)
+    return shape
 
 
 def region_problem(person: dict[str, Any], height: int, width: int) -> Problem | None:
@@ -73,18 +88,3 @@ def _run_lengths(counts: Any) -> list[int] | None:
             runs.append(signed + runs[-2] if len(runs) > 2 else signed)
             value = shift = 0
     return None if shift else runs
-
-
-def _region(person: dict[str, Any], height: int, width: int) -> np.ndarray:
-    """A person's pixels, uint8 0/1 [H, W]."""
-    shape = person.get("segmentation")
-    if not shape:
-        x, y, w, h = person["bbox"]
-        shape = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-    if isinstance(shape, list):
-        rle = coco_masks.merge(coco_masks.frPyObjects(shape, height, width))
-    elif isinstance(shape["counts"], list):
-        rle = coco_masks.frPyObjects(shape, height, width)
-    else:
-        rle = shape
-    return coco_masks.decode(rle)

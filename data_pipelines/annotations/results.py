@@ -66,10 +66,11 @@ def check_results(
     ids = {image["id"] for image in dataset["images"]}
     names = _names(dataset["images"])
     category = dataset["categories"][0]["id"]
+    categories = {category, 0, *dataset["categories"][0].get("joined", ())}
     checked, faults = [], []
     for number, pose in enumerate(poses):
         image_id = _image_id(pose.get("image_id"), names) if isinstance(pose, Mapping) else None
-        problem = next(_problems(pose, image_id, ids, category, skeleton), None)
+        problem = next(_problems(pose, image_id, ids, categories, skeleton), None)
         if problem:
             faults.append((number, problem))
             continue
@@ -87,7 +88,7 @@ def check_results(
 
 
 def _problems(
-    pose: Any, image_id: Any, image_ids: set[int], category: int, skeleton: Skeleton
+    pose: Any, image_id: Any, image_ids: set[int], categories: set[int], skeleton: Skeleton
 ) -> Iterator[Problem]:
     if not isinstance(pose, Mapping):
         yield Problem("not an object")
@@ -97,8 +98,9 @@ def _problems(
             yield Problem(f"lacks {field}")
     if image_id not in image_ids:
         yield Problem("result without image", f"image_id {shown(pose['image_id'])}")
-    if whole(pose.get("category_id", category)) not in (category, 0):
-        detail = f"{shown(pose['category_id'])}, not {category}"
+    if "category_id" in pose and whole(pose["category_id"]) not in categories:
+        wanted = " or ".join(map(str, sorted(categories - {0}) or [0]))
+        detail = f"{shown(pose['category_id'])}, not {wanted}"
         yield Problem("category_id is no category of people", detail)
     found = numbers(pose["keypoints"])
     if found is None:

@@ -6,12 +6,14 @@ name and renames it when everything is there, so that a folder with the right na
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
@@ -20,6 +22,7 @@ from data_pipelines import records
 from data_pipelines.annotations import Annotations, is_kept, valid_mask
 from data_pipelines.provenance import SOURCE_NAME
 from pinet_jax.errors import InputError
+from pinet_jax.images import is_plain, read_header, read_image
 from pinet_jax.skeletons import Skeleton
 
 RECORDS_PER_SHARD = 1024  # about 170 MB of COCO's images
@@ -118,15 +121,20 @@ class KeypointBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # t
         return [partial(examples, s) for s in range(0, len(annotations.images), RECORDS_PER_SHARD)]
 
     def _example(self, image: dict[str, Any], annotations: Annotations) -> dict[str, Any]:
-        """A `records.Record`, but with the image's path instead of its bytes: TFDS reads it."""
+        """A `records.Record`, but with the image's path where TFDS can read it itself."""
         everybody = annotations.people[image["id"]]
         people = list(filter(is_kept, everybody))
         boxes = np.array([p["bbox"] for p in people], np.float32).reshape(-1, 4)
         keypoints = np.array([p["keypoints"] for p in people], np.float32)
-        mask = valid_mask(image, everybody) if self.cuts_out_unlabelled else np.ones(1)
+        # Whom `--skip-bad` left out is never background.
+        cut_out = (
+            everybody if self.cuts_out_unlabelled else [p for p in everybody if "left_out" in p]
+        )
+        mask = valid_mask(image, cut_out) if cut_out else np.ones(1)
         assert annotations.image_folder is not None
+        path = annotations.image_folder / image["file_name"]
         return {
-            "image": str(annotations.image_folder / image["file_name"]),
+            "image": _stored_picture(path, upright=annotations.reading.upright),
             "image_id": image["id"],
             "file_name": image["file_name"],
             "height": image["height"],
@@ -138,6 +146,18 @@ class KeypointBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # t
             "annotation_id": np.array([p["id"] for p in people], np.int64),
             "crowd_index": float(image.get("crowdIndex", -1)),
         }
+
+
+def _stored_picture(path: Path, *, upright: bool) -> str | io.BytesIO:
+    """What a record's decoder takes for the picture's pixels: the file, or else a PNG of them.
+
+    The decoder knows 8-bit JPEG and PNG, and turns nothing.
+    """
+    turned = upright and read_header(path).orientation != 1
+    if not turned and is_plain(path.read_bytes()):
+        return str(path)
+    pixels = read_image(path, ignore_orientation=not upright)
+    return io.BytesIO(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def _write_beside(folder: Path, split: str, annotations: Annotations) -> None:
@@ -157,7 +177,7 @@ def _write_beside(folder: Path, split: str, annotations: Annotations) -> None:
     ).save(folder / records.index_name(split))
     if annotations.faults:
         lines = [f"{fault}\n" for fault in annotations.faults]
-        (folder / records.left_out_name(split)).write_text("".join(lines))
+        (folder / records.left_out_name(split)).write_text("".join(lines), "utf-8")
 
 
 def _integers(values: Iterable[int]) -> np.ndarray:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.annotations import Annotations
+from data_pipelines.annotations.json_values import load_json
 from data_pipelines.builders.base import KeypointBuilder, SplitSource
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import Skeleton
 
 _PREFIX = "person_keypoints_"
+_ROBOFLOW = "_annotations.coco.json"
 
 
 class Custom(KeypointBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -42,19 +44,43 @@ class Custom(KeypointBuilder, skip_registration=True):  # type: ignore[call-arg]
 
     @staticmethod
     def sources(data_dir: Path) -> dict[str, SplitSource]:
-        """`annotations/person_keypoints_<split>.json`, and `<split>/` or `images/`.
+        """`annotations/person_keypoints_<split>.json`; Roboflow's `<split>/_annotations.coco.json`.
+
+        The pictures are in `<split>/`, `images/<split>/`, `images/` or the folder itself: the first
+        of them that has the first picture.
 
         Raises:
             InputError: a split cannot be called so.
         """
-        files = sorted((data_dir / "annotations").glob(f"{_PREFIX}*.json"))
+        named = {
+            file.stem.removeprefix(_PREFIX): file
+            for file in sorted((data_dir / "annotations").glob(f"{_PREFIX}*.json"))
+        }
+        named |= {file.parent.name: file for file in sorted(data_dir.glob(f"*/{_ROBOFLOW}"))}
         found = {}
-        for file in files:
-            split = file.stem.removeprefix(_PREFIX)
+        for split, file in named.items():
             if not re.fullmatch(r"\w+", split, re.ASCII) or split == "all":  # TFDS's own rule
                 raise InputError(
                     f"{file}: {split!r} is no name for a split; use letters and digits"
                 )
-            own = data_dir / split
-            found[split] = SplitSource((file,), own if own.is_dir() else data_dir / "images")
+            found[split] = SplitSource((file,), _image_folder(data_dir, split, file))
         return found
+
+
+def _image_folder(data_dir: Path, split: str, file: Path) -> Path:
+    folders = [data_dir / split, data_dir / "images" / split, data_dir / "images", data_dir]
+    there = [folder for folder in folders if folder.is_dir()]
+    content, _ = load_json(file)
+    images = content.get("images") if isinstance(content, dict) else None
+    first = images[0] if isinstance(images, list) and images else None
+    name = first.get("file_name") if isinstance(first, dict) else None
+    if not isinstance(name, str):  # a fault, which its reader names
+        return there[0]
+    return next((folder for folder in there if _is_file(folder / name)), there[0])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name for a file
+        return False

@@ -17,7 +17,8 @@ import numpy as np
 
 from data_pipelines.augmentation import affine_matrix, random_numbers, sample_augmentation
 from data_pipelines.config import DataConfig
-from data_pipelines.input_pipeline import Records, sample_order, training_batches, training_records
+from data_pipelines.input_pipeline import Records, training_batches, training_records
+from data_pipelines.sampling import sample_order
 
 _SEED = 0
 
@@ -70,6 +71,7 @@ def _plain_work(
     records: Records, config: DataConfig, images: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Image files in memory and the matrices they are warped by: the pipeline's first samples."""
+    assert records.index is not None
     chosen = training_records(records.index, config)
     work = []
     for epoch, place in zip(*sample_order(len(chosen), images, _SEED, 0), strict=True):

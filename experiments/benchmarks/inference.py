@@ -73,7 +73,7 @@ def measure_inference(
     return time_in_turns(calls, rounds)
 
 
-def measurefusion_of_crowds(config: PINet, *, rounds: int = 200) -> Seconds:
+def measure_fusion(config: PINet, *, rounds: int = 200) -> Seconds:
     """Times the fusion of 90 candidates, an image of a batch of 8."""
     fuse, candidates = fusion_of_crowds(FUSION_BATCH, config)
     seconds = time_in_turns({"fusion": lambda: fuse(candidates)}, rounds)["fusion"]

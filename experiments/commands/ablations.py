@@ -9,28 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-
-from experiments.commands import synthesize
+from experiments.commands.small_runs import rendered_test_set, run, with_budget
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
 from experiments.configs.paper_rows import ABLATIONS
 from experiments.testing.ablation_tables import write_tables
-from experiments.testing.checkpoint_evaluation import CheckpointTest, evaluate_checkpoint
-from experiments.testing.chosen_network import ChosenNetwork
-from experiments.testing.image_sets import SetSource
-from experiments.testing.scoring import ScoreOptions
-from experiments.training.loop import Stopped, train
+from experiments.training.loop import Stopped
 from experiments.training.process import prepare_process
 from pinet_jax.errors import UsageError
-from pinet_jax.inference import default_batch_size
 from pinet_jax.methods.pinet import PINet, PINetInference
-
-_TEST_OPTIONS = ScoreOptions(crowding_bins=(0.0, 0.2, 0.4, 0.6, 1.0), resamples=0)
 
 
 def main(
@@ -47,6 +37,8 @@ def main(
     Writes OUT/ablations.json, .md and .png, anew after every seed. What is done already, in OUT, is
     not done again.
 
+    Example: pinet-jax ablations --out runs/ablations --epochs 8
+
     Args:
         out: folder of everything.
         config: the experiment whose network, crowds and training are used; it must be synthetic.
@@ -58,39 +50,19 @@ def main(
     base = load_config(config)
     if base.synthetic is None:
         raise UsageError(f"--config {config}: is not trained on rendered crowds")
-    if test_seed in seeds:
-        raise UsageError(f"--test-seed {test_seed}: is one of --seeds, whose crowds are trained on")
     prepare_process()
-    test_set = _test_set(base, out / f"seed{test_seed}_{test_images}images", test_images, test_seed)
+    test_set = rendered_test_set(base, out, images=test_images, seed=test_seed, trained=seeds)
     runs: dict[str, list[dict[str, Any]]] = {}
     with contextlib.suppress(Stopped):
         for seed in seeds:
             for row in dict.fromkeys(row for table in ABLATIONS.values() for row in table):
-                experiment = _small(base, load_config(row), epochs, seed)
-                runs.setdefault(row, []).append(_run(row, experiment, seed, test_set, out))
+                experiment = with_budget(_small(base, load_config(row)), epochs, seed)
+                found = run(row, _network_name(experiment), experiment, test_set, out)
+                runs.setdefault(row, []).append(found)
             write_tables(runs, out)
 
 
-class _TestSet(NamedTuple):
-    annotations: Path
-    images: Path
-    figures: Path  # of everything tested on it
-
-
-def _test_set(base: ExperimentConfig, folder: Path, count: int, seed: int) -> _TestSet:
-    annotations = folder / "annotations" / "person_keypoints_val.json"
-    if not annotations.is_file():
-        assert base.synthetic is not None
-        crowds = base.synthetic.crowds
-        synthesize.main(
-            out=folder, split="val", images=count, seed=seed, **dataclasses.asdict(crowds)
-        )
-    return _TestSet(annotations, folder / "val", folder / "figures")
-
-
-def _small(
-    base: ExperimentConfig, row: ExperimentConfig, epochs: float, seed: int
-) -> ExperimentConfig:
+def _small(base: ExperimentConfig, row: ExperimentConfig) -> ExperimentConfig:
     """The base with the row's partition, refinement and fusion."""
     assert isinstance(base.model, PINet) and isinstance(row.model, PINet)
     assert isinstance(row.inference, PINetInference)
@@ -101,30 +73,7 @@ def _small(
         base,
         model=dataclasses.replace(base.model, partition=row.model.partition, refinement=refinement),
         inference=dataclasses.replace(base.inference, fusion=row.inference.fusion),  # type: ignore[call-arg]
-        training=dataclasses.replace(base.training, epochs=epochs, seed=seed),
-        loop=dataclasses.replace(base.loop, evaluate_every=0),
     )
-
-
-def _run(
-    row: str, experiment: ExperimentConfig, seed: int, test_set: _TestSet, out: Path
-) -> dict[str, Any]:
-    """The figures of one row and seed."""
-    budget = f"seed{seed}_{experiment.training.epochs:g}epochs"
-    figures = test_set.figures / f"{row}_{budget}.json"
-    if not figures.is_file():
-        workdir = out / "trained" / f"{_network_name(experiment)}_{budget}"
-        train(experiment, workdir)
-        figures.parent.mkdir(parents=True, exist_ok=True)
-        test = CheckpointTest(
-            network=ChosenNetwork(workdir, None, "rendered crowds"),
-            source=SetSource(test_set.annotations, test_set.images),
-            inference=experiment.inference,
-            batch_size=default_batch_size(jax.local_devices()),
-            metric="coco",
-        )
-        evaluate_checkpoint(test, figures, _TEST_OPTIONS)
-    return json.loads(figures.read_text())
 
 
 def _network_name(experiment: ExperimentConfig) -> str:

@@ -25,6 +25,8 @@ def main(
 
     All times are taken in one process, in turns. Let the machine be quiet.
 
+    Example: pinet-jax benchmark
+
     Args:
         config: the network: ochuman, crowdpose, coco, or a Python file of your own.
         size: of the square images, in pixels.

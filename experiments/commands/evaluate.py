@@ -10,6 +10,7 @@ import jax
 import tyro
 
 from experiments.commands.flags import given
+from experiments.processes import join_processes
 from experiments.testing.checkpoint_evaluation import CheckpointTest, evaluate_checkpoint
 from experiments.testing.chosen_network import choose_network, procedure_of
 from experiments.testing.image_sets import SetSource
@@ -39,6 +40,7 @@ def main(
     batch_size: int | None = None,
     submission: str | None = None,
     distributed: bool = False,
+    distributed_timeout: int = 300,
     options: Annotated[ScoreOptions, tyro.conf.arg(name="")] = ScoreOptions(),
 ) -> None:
     """Tests a checkpoint, and prints the table. (A result file: `pinet-jax score`.)
@@ -46,6 +48,8 @@ def main(
     The images: --dataset and --split as prepared, by default the experiment's, or --annotations and
     --images. Poses are kept as they come, and the same command goes on from them after it was
     killed.
+
+    Example: pinet-jax evaluate --checkpoint runs/ochuman --config ochuman --out ochuman.json
 
     Args:
         out: the figures as JSON, fractions. Beside it, under the same name: the table (.txt) and
@@ -65,6 +69,7 @@ def main(
         submission: also write the archive for COCO's server, with this name of the system.
         distributed: this is one process of several, which find each other through SLURM, MPI,
             Kubernetes or a TPU pod, and which all see the folder of --out.
+        distributed_timeout: seconds to wait for the other processes.
         options: what to make of the poses.
     """
     check_score_options(out, options)
@@ -75,7 +80,7 @@ def main(
     if distributed:
         # It would take SIGTERM for a wish to save; here every pose is saved as it comes.
         jax.config.update("jax_enable_preemption_service", False)
-        jax.distributed.initialize()
+        join_processes(distributed_timeout)
     use_user_cache()
     batch_size = batch_size or default_batch_size(jax.local_devices())
     test = CheckpointTest(network, source, inference, batch_size, metric, submission, boxes)

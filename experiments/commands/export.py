@@ -35,6 +35,8 @@ def main(
     stablehlo file holds the program from uint8 frames to poses, and `pinet_jax.interop.stablehlo`
     runs it with JAX and NumPy alone.
 
+    Example: pinet-jax export --checkpoint runs/ochuman --format torch --out ochuman.pth
+
     Args:
         checkpoint: a folder that `convert` or `train` made.
         format: of the file.

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+import tyro
+
+from data_pipelines.annotations import Reading
 from data_pipelines.packs import write_pack
 from pinet_jax.skeletons import COCO_17, Skeleton
 
@@ -14,6 +18,7 @@ def main(
     images: Path,
     out: Path,
     skeleton: Path | None = None,
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading(),
     found_poses: Path | None = None,
     long_side: int = 320,
     quality: int = 80,
@@ -23,11 +28,14 @@ def main(
     `train --config photographs --packed.packs OUT ...` trains on packs, without TensorFlow and
     without files beside them.
 
+    Example: pinet-jax pack --annotations A.json --images pictures --out mine.npz
+
     Args:
         annotations: the COCO-format file.
         images: the folder of its pictures.
         out: the file to write, .npz.
         skeleton: of the people; COCO's 17 keypoints by default.
+        reading: how the annotations are to be understood.
         found_poses: a result file of `evaluate` on these pictures. Where a network is sure of a
             person whom nobody annotated, no training takes it for background.
         long_side: pixels; larger pictures are shrunk to it.
@@ -39,6 +47,7 @@ def main(
         annotations,
         images,
         keypoints,
+        reading=reading,
         found_poses=found_poses,
         long_side=long_side,
         quality=quality,

@@ -40,6 +40,8 @@ def main(
 
     No TPU is needed: libtpu compiles for one that is not there. Takes minutes and gigabytes.
 
+    Example: pinet-jax plan --config crowdpose --topology v5e:8x8
+
     Args:
         config: the experiment: ochuman, crowdpose, coco, a row of the paper's tables, or a Python
             file of your own.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from data_pipelines.annotations import read_results
+from data_pipelines.annotations import Reading, read_results
 from experiments.testing.ground_truth import read_ground_truth
 from experiments.testing.scoring import ScoreOptions, Source, check_score_options, score_poses
 from pinet_jax.evaluation.dataset import SKELETONS, Metric
@@ -24,9 +24,12 @@ def main(
     out: Path,
     images: Path | None = None,
     skeleton: Path | None = None,
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading(),
     options: Annotated[ScoreOptions, tyro.conf.arg(name="")] = ScoreOptions(),
 ) -> None:
     """Scores a result file of any system, and prints the table.
+
+    Example: pinet-jax score --results R.json --annotations A.json --metric coco --out scores.json
 
     Args:
         results: poses in COCO's result format.
@@ -36,18 +39,18 @@ def main(
         images: the folder of the pictures; without it, the report's gallery draws poses on an
             empty ground.
         skeleton: the keypoint set, whose sigmas to use; by default the metric's own, of 17 or 14.
+        reading: how the annotations are to be understood.
         options: what to make of the poses.
     """
     check_score_options(out, options)
     keypoints = Skeleton.from_json(skeleton) if skeleton else SKELETONS[metric]
-    dataset = read_ground_truth(annotations, metric, keypoints)
+    dataset = read_ground_truth(annotations, metric, keypoints, images, reading)
 
     def picture(entry: Mapping[str, Any]) -> np.ndarray:
         from pinet_jax.images import read_image  # only the report's gallery needs OpenCV
 
         assert images is not None
-        # The annotations' coordinates are those of the stored pixels.
-        return read_image(images / entry["file_name"], ignore_orientation=True)
+        return read_image(images / entry["file_name"], ignore_orientation=not reading.upright)
 
     score_poses(
         dataset,

@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from data_pipelines import records
-from data_pipelines.annotations import Annotations, read_annotations
+from data_pipelines.annotations import Annotations, Reading, read_annotations
 from data_pipelines.statistics import count, plot, table
 from pinet_jax.errors import InputError
 from pinet_jax.files import write_whole
@@ -26,6 +26,7 @@ def main(
     splits: tuple[str, ...] = (),
     skeleton: str = "coco",
     data_dir: Path | None = None,
+    join_categories: bool = False,
 ) -> None:
     """Counts a dataset's people, crowding and occlusion.
 
@@ -34,14 +35,19 @@ def main(
     visibility of each keypoint, and for each way to part the body the share of parts without a
     visible keypoint (the paper's figure 3). People without any labelled keypoint do not count.
 
+    Example: pinet-jax statistics ochuman_keypoints --splits test --out statistics
+
     Args:
         source: a prepared dataset's name or folder, or any annotation file in COCO's format.
         out: the folder to write to.
         splits: of a prepared dataset; by default all of them.
         skeleton: of an annotation file: coco, crowdpose, or a skeleton file.
         data_dir: where prepared datasets are; by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
+        join_categories: of an annotation file: take all categories that list the skeleton's
+            keypoints for one, as of animals.
     """
-    for name, split in _sources(source, splits, skeleton, data_dir):
+    reading = Reading(join_categories=join_categories)
+    for name, split in _sources(source, splits, skeleton, data_dir, reading):
         figures = count(split)
         print(table(name, figures, split.skeleton))
         content = {"source": source, "name": name, **figures.to_json(split.skeleton)}
@@ -53,11 +59,15 @@ def main(
 
 
 def _sources(
-    source: str, splits: tuple[str, ...], skeleton: str, data_dir: Path | None
+    source: str,
+    splits: tuple[str, ...],
+    skeleton: str,
+    data_dir: Path | None,
+    reading: Reading,
 ) -> Iterator[tuple[str, Annotations]]:
     """Named annotations: of every split, or of the one file."""
     if source.endswith(".json"):
-        yield Path(source).stem, _read(Path(source), _skeleton(skeleton))
+        yield Path(source).stem, _read(Path(source), _skeleton(skeleton), reading)
         return
     folder = records.dataset_folder(source, data_dir)
     there = sorted(file.stem.removeprefix("index_") for file in folder.glob("index_*.npz"))
@@ -67,7 +77,7 @@ def _sources(
         file = folder / records.annotations_name(split)
         yield (
             f"{folder.parent.name}_{split}",
-            _read(file, Skeleton.from_json(folder / "skeleton.json")),
+            _read(file, Skeleton.from_json(folder / "skeleton.json"), Reading()),
         )
 
 
@@ -76,8 +86,8 @@ def _skeleton(name: str) -> Skeleton:
     return known[name] if name in known else Skeleton.from_json(name)
 
 
-def _read(file: Path, skeleton: Skeleton) -> Annotations:
-    annotations = read_annotations([file], skeleton)
+def _read(file: Path, skeleton: Skeleton, reading: Reading) -> Annotations:
+    annotations = read_annotations([file], skeleton, reading=reading)
     for fault in annotations.unreadable:
         asked = "; is --skeleton right?" if fault.kind.startswith("other keypoints") else ""
         raise InputError(f"{fault}{asked}")

@@ -31,6 +31,8 @@ def main(
     `prepare custom --data-dir OUT` reads. Give each split a seed of its own. Image i of a seed is
     always the same. The annotation file is written last: where it is missing, the set is not whole.
 
+    Example: pinet-jax synthesize --out crowds --images 1000 --people 2 8
+
     Args:
         out: folder of the set; several splits may share one.
         images: how many images.

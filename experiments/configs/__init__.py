@@ -7,14 +7,17 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
-from experiments.configs import cid, dekr, paper_rows, spm
+from experiments.configs import cid, dekr, higher_hrnet, paper_rows, rendered, spm
 from experiments.configs.base import ExperimentConfig
 from experiments.configs.topdown import EXPERIMENTS
 from pinet_jax.errors import UsageError
 
-ROWS = paper_rows.ROWS | cid.ROWS | dekr.ROWS | spm.ROWS
+ROWS = paper_rows.ROWS | cid.ROWS | dekr.ROWS | higher_hrnet.ROWS | rendered.ROWS | spm.ROWS
 
-_NO_EXPERIMENTS = ("base", "cid", "dekr", "field_types", "paper_rows", "spm", "topdown")
+_NO_EXPERIMENTS = (
+    "base", "cid", "dekr", "field_types", "higher_hrnet", "paper_rows", "rendered", "spm",
+    "topdown",
+)  # fmt: skip
 
 
 def load_config(name: str) -> ExperimentConfig:

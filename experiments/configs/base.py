@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from data_pipelines.annotations.reading import Exif
 from data_pipelines.config import DataConfig, PersonDataConfig
 from data_pipelines.device_augmentation import DeviceAugmentationConfig
 from data_pipelines.synthetic_crowds.config import CrowdConfig
@@ -50,6 +51,7 @@ class PackedConfig:
     epoch_images: int = 5000  # that count as an epoch
     test_annotations: Path | None = None  # a COCO-format file to test on while training
     test_images: Path | None = None  # the folder of its pictures
+    test_exif: Exif | None = None  # which pixels the labels of turned pictures are in
 
     def __post_init__(self) -> None:
         """Refuses what does not fit together.

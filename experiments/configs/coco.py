@@ -9,8 +9,9 @@ from data_pipelines.config import DataConfig
 from experiments.configs.base import ExperimentConfig, LoopConfig, PaperResult
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.refinement import RefinementConfig
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.skeletons import COCO_17
-from pinet_jax.training import OptimizerConfig, TrainingConfig
+from pinet_jax.training import TrainingConfig
 
 
 def get_config() -> ExperimentConfig:

@@ -9,8 +9,9 @@ Paper: AP 68.9, AP50 88.7, AP75 74.7, easy 75.4, medium 69.6, hard 61.5.
 from data_pipelines.config import DataConfig
 from experiments.configs.base import ExperimentConfig, LoopConfig, PaperResult
 from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.skeletons import CROWDPOSE_14
-from pinet_jax.training import OptimizerConfig, TrainingConfig
+from pinet_jax.training import TrainingConfig
 
 
 def get_config() -> ExperimentConfig:

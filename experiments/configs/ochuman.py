@@ -10,8 +10,9 @@ Where the devices cannot hold 20 images at once, add `--training.accumulate 4`.
 from data_pipelines.config import DataConfig
 from experiments.configs.base import ExperimentConfig, LoopConfig, PaperResult
 from pinet_jax.methods.pinet import PINet
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.skeletons import COCO_17
-from pinet_jax.training import OptimizerConfig, TrainingConfig
+from pinet_jax.training import TrainingConfig
 
 
 def get_config() -> ExperimentConfig:

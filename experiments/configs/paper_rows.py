@@ -116,10 +116,25 @@ class Size(NamedTuple):
     multiply_adds: float  # billions, one image of 512 x 512
 
 
-# PINet's Table 3.
-SIZES = {
-    "SPM": Size(29.3, 41.8),
-    "HigherHRNet": Size(28.6, 47.7),
-    "DEKR": Size(29.6, 45.4),
-    "PINet": Size(29.4, 42.4),
+class System(NamedTuple):
+    """A line of PINet's Table 3, or a system that the paper compares with elsewhere.
+
+    Attributes:
+        config: the experiment.
+        paper: what the table states; None where it does not name the system.
+    """
+
+    config: str
+    paper: Size | None = None
+
+
+SYSTEMS: dict[str, System] = {
+    "SPM": System("spm_coco", Size(29.3, 41.8)),
+    "AE": System("ae_coco"),
+    "HigherHRNet": System("higher_hrnet_coco", Size(28.6, 47.7)),
+    "DEKR": System("dekr_coco", Size(29.6, 45.4)),
+    "PINet": System("coco", Size(29.4, 42.4)),
+    "CID": System("cid_coco"),
+    "SimpleBaseline": System("simple_baseline_coco"),
+    "HRNet, top-down": System("topdown_hrnet_coco"),
 }

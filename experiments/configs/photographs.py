@@ -12,8 +12,9 @@ from experiments.configs.base import ExperimentConfig, LoopConfig, PackedConfig
 from pinet_jax.methods.pinet import LossConfig, PINet, PINetInference
 from pinet_jax.networks.efficientnet import LITE2
 from pinet_jax.networks.refinement import RefinementConfig
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.skeletons import COCO_17
-from pinet_jax.training import OptimizerConfig, TrainingConfig
+from pinet_jax.training import TrainingConfig
 
 
 def get_config() -> ExperimentConfig:
@@ -28,8 +29,9 @@ def get_config() -> ExperimentConfig:
             loss=LossConfig(offset_factor=0.3, refinement_factor=0.3, proposals=72),
         ),
         packed=PackedConfig(),
-        # Larger than in training: COCO's people are small. Chosen on 300 photographs.
-        inference=PINetInference(input_size=384, area_exponent=0.3),
+        # Larger than in training, since COCO's people are small, and at half of it too, where large
+        # people are as large as in training. Chosen on 300 photographs.
+        inference=PINetInference(input_size=384, scales=(0.5, 1.0), area_exponent=0.3),
         training=TrainingConfig(
             batch_size=64,
             epochs=100,

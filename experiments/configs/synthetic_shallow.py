@@ -11,8 +11,9 @@ from experiments.configs.base import ExperimentConfig, LoopConfig, SyntheticConf
 from pinet_jax.methods.pinet import LossConfig, PINet, PINetInference
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.refinement import RefinementConfig
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.skeletons import COCO_17
-from pinet_jax.training import OptimizerConfig, TrainingConfig
+from pinet_jax.training import TrainingConfig
 
 
 def get_config() -> ExperimentConfig:

@@ -40,8 +40,9 @@ from pinet_jax.methods.simple_baseline import (
     TopDownHRNet,
     TopDownInference,
 )
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
-from pinet_jax.training import OptimizerConfig, TrainingConfig
+from pinet_jax.training import TrainingConfig
 
 _RESNET_AUGMENTATION = PersonAugmentationConfig(half_body_probability=0, scale=0.3, rotation_deg=40)
 _HRNET_AUGMENTATION = PersonAugmentationConfig()

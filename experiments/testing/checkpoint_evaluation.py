@@ -14,6 +14,7 @@ from experiments.testing import split_prediction
 from experiments.testing.chosen_network import ChosenNetwork
 from experiments.testing.image_sets import EvaluationSet, SetSource
 from experiments.testing.people_boxes import check_boxes_flag, with_boxes
+from experiments.testing.predicting import MEMORY_ADVICE
 from experiments.testing.scoring import ScoreOptions, Source, score_poses
 from experiments.testing.split_prediction import Timing
 from pinet_jax.checkpoints import load_model
@@ -21,6 +22,7 @@ from pinet_jax.evaluation.dataset import Metric, metric_of
 from pinet_jax.evaluation.result_files import Entry, write_results, write_submission
 from pinet_jax.inference import Predictor
 from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.runtime import memory_advice
 
 _RULES = {"coco": "COCO's, annotated areas", "crowdpose": "CrowdPose's, 0.53 of the box as area"}
 
@@ -79,14 +81,15 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
     dataset = tested.ground_truth(metric) if tested.annotated else None
     predictor = Predictor(model.method, model.variables, test.inference, jax.local_devices())
     stem = out.with_suffix("")
-    found = split_prediction.predict_together(
-        tested.images,
-        predictor,
-        stem,
-        test.identity(tested),
-        batch_size=test.batch_size,
-        category_id=dataset["categories"][0]["id"] if dataset else 1,
-    )
+    with memory_advice(MEMORY_ADVICE.format(test.batch_size)):
+        found = split_prediction.predict_together(
+            tested.images,
+            predictor,
+            stem,
+            test.identity(tested),
+            batch_size=test.batch_size,
+            category_id=dataset["categories"][0]["id"] if dataset else 1,
+        )
     if found is not None:
         results, timing = found
         _write_poses(out, results, tested, test.submission)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 
-from data_pipelines.annotations import Annotations
-from data_pipelines.annotations.reader import read_annotations
+from data_pipelines.annotations import Annotations, Reading, read_annotations
 from data_pipelines.records import Split, image_pixels, open_split
 from experiments.configs.base import ExperimentConfig
 from experiments.testing.ground_truth import read_ground_truth
@@ -49,12 +49,20 @@ class ImageSet:
         )
 
     @classmethod
-    def of_folder(cls, entries: Sequence[Mapping[str, Any]], folder: Path) -> ImageSet:
-        """Those of COCO image objects (id, file_name, height, width), from their folder."""
+    def of_folder(
+        cls, entries: Sequence[Mapping[str, Any]], folder: Path, *, upright: bool = False
+    ) -> ImageSet:
+        """Those of COCO image objects (id, file_name, height, width), from their folder.
+
+        Args:
+            entries: the objects.
+            folder: of their pictures.
+            upright: whether they are turned as EXIF says.
+        """
 
         def read(place: int) -> np.ndarray:
             path = folder / entries[place]["file_name"]
-            image = read_image(path, ignore_orientation=True)
+            image = read_image(path, ignore_orientation=not upright)
             if image.shape[:2] != shapes[place]:
                 height, width = shapes[place]
                 raise InputError(
@@ -86,6 +94,7 @@ class EvaluationSet:
         file: the COCO-format file that lists them.
         skeleton: of the people in it.
         annotated: whether it has annotations, and so figures; test-dev's has none.
+        reading: how the file is understood.
     """
 
     name: str
@@ -93,6 +102,7 @@ class EvaluationSet:
     file: Path
     skeleton: Skeleton
     annotated: bool = True
+    reading: Reading = Reading()
 
     def ground_truth(self, metric: Metric) -> Dataset:
         """The annotations, checked.
@@ -100,7 +110,7 @@ class EvaluationSet:
         Raises:
             InputError: the file is at fault.
         """
-        return read_ground_truth(self.file, metric, self.skeleton)
+        return read_ground_truth(self.file, metric, self.skeleton, reading=self.reading)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +124,7 @@ class SetSource:
         dataset: a prepared dataset's name or folder; by default the experiment's.
         split: of the dataset.
         data_dir: where `prepare` wrote, if not where it does by default.
+        reading: how the annotations are to be understood.
     """
 
     annotations: Path | None = None
@@ -121,6 +132,7 @@ class SetSource:
     dataset: Path | None = None
     split: str | None = None
     data_dir: Path | None = None
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
     def completed(self, experiment: ExperimentConfig | None) -> SetSource:
         """The same with what the experiment says.
@@ -136,6 +148,8 @@ class SetSource:
             if self.images is None:
                 raise UsageError("--annotations needs --images, the folder of its pictures")
             return self
+        if self.reading != Reading():
+            raise UsageError("--exif and --join-categories go with --annotations; leave them out")
         dataset, split = self.dataset, self.split
         if experiment is not None and experiment.synthetic is None:
             dataset = dataset or Path(experiment.data.dataset)
@@ -155,7 +169,7 @@ class SetSource:
         """
         if self.annotations is not None:
             assert self.images is not None
-            return _open_folder(self.annotations, self.images, skeleton)
+            return _open_folder(self.annotations, self.images, skeleton, self.reading)
         assert self.dataset is not None and self.split is not None
         split = open_split(self.dataset, self.split, self.data_dir)
         name = f"{self.dataset} {self.split}"
@@ -167,11 +181,11 @@ def experiments_set(experiment: ExperimentConfig) -> EvaluationSet:
     return SetSource().completed(experiment).open(experiment.model.skeleton)
 
 
-def _open_folder(file: Path, folder: Path, skeleton: Skeleton) -> EvaluationSet:
+def _open_folder(file: Path, folder: Path, skeleton: Skeleton, reading: Reading) -> EvaluationSet:
     # Missing pictures are found here, before the network runs; broken ones only when they are read.
     found: Annotations = read_annotations(
-        [file], skeleton, folder, decode=False, annotations_required=False
+        [file], skeleton, folder, reading=reading, decode=False, annotations_required=False
     )
     found.require_sound()
-    images = ImageSet.of_folder(found.images, folder)
-    return EvaluationSet(file.stem, images, file, skeleton, annotated=found.annotated)
+    images = ImageSet.of_folder(found.images, folder, upright=reading.upright)
+    return EvaluationSet(file.stem, images, file, skeleton, found.annotated, reading)

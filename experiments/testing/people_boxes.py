@@ -14,29 +14,29 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from data_pipelines.annotations import read_annotations
 from experiments.testing.image_sets import EvaluationSet
 from experiments.testing.pictures import Task
-from pinet_jax.box_files import ListedImage, read_boxes
+from pinet_jax.box_files import BoxFile, ListedImage, find_boxes, read_boxes
 from pinet_jax.errors import UsageError
 from pinet_jax.methods.base import Method
 
 _MOST_FAULTS = 20  # that are printed one by one
 
 
-def boxes_of(images: Sequence[ListedImage], file: Path) -> tuple[list[np.ndarray], int]:
+def boxes_of(
+    images: Sequence[ListedImage], found: BoxFile, file: Path
+) -> tuple[list[np.ndarray], int]:
     """The boxes of every image; those that cannot be used are named, the others stay.
 
     Args:
         images: [N].
-        file: see `pinet_jax.box_files.read_boxes`.
+        found: their boxes.
+        file: where these are from.
 
     Returns:
         float64 [M, 5] an image (x, y, width, height, score), and how many boxes were left out.
-
-    Raises:
-        InputError: it is no file of boxes.
     """
-    found = read_boxes(file, images)
     for fault in found.faults[:_MOST_FAULTS]:
         tqdm.write(fault, file=sys.stderr)
     if len(found.faults) > _MOST_FAULTS:
@@ -83,7 +83,13 @@ def with_boxes(tested: EvaluationSet, method: Method, file: Path | None = None) 
         ListedImage(image_id, names[image_id], *shape)
         for image_id, shape in zip(tested.images.ids, tested.images.shapes, strict=True)
     ]
-    boxes, _ = boxes_of(images, file or tested.file)
+    if file is None:
+        file, reading = tested.file, tested.reading
+        people = read_annotations([file], tested.skeleton, reading=reading).to_coco()
+        found = find_boxes(people, images, str(file))
+    else:
+        found = read_boxes(file, images)
+    boxes, _ = boxes_of(images, found, file)
     return dataclasses.replace(tested, images=dataclasses.replace(tested.images, boxes=boxes))
 
 
@@ -109,4 +115,4 @@ def task_boxes(
             "of `pinet-jax predict` with another checkpoint)"
         )
     listed = [ListedImage(task.image_id, task.source.as_posix(), *task.shape) for task in tasks]
-    return boxes_of(listed, file)
+    return boxes_of(listed, read_boxes(file, listed), file)

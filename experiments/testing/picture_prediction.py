@@ -1,9 +1,8 @@
-"""A user's pictures through a predictor: poses.json and a drawn picture for each."""
+"""A user's pictures through a predictor: their poses, and a drawn picture for each."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,16 +12,18 @@ from tqdm import tqdm
 
 from experiments.testing.pictures import Task, report
 from experiments.testing.predicting import (
+    MEMORY_ADVICE,
     Batch,
     PosePredictor,
     make_batches,
     predict_batches,
 )
 from pinet_jax.errors import InputError
-from pinet_jax.evaluation.result_files import pose_entries
+from pinet_jax.evaluation.result_files import Entry, pose_entries
 from pinet_jax.files import write_whole
 from pinet_jax.images import read_image
 from pinet_jax.poses import Poses
+from pinet_jax.runtime import memory_advice
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import draw_poses
 
@@ -33,20 +34,20 @@ _JPEG_QUALITY = 95
 def predict_tasks(
     tasks: Sequence[Task],
     predictor: PosePredictor,
-    out: Path,
+    add: Callable[[Sequence[Entry]], None],
     *,
     score_threshold: float,
     batch_size: int,
     boxes: Sequence[np.ndarray] | None = None,
 ) -> int:
-    """Predicts all pictures, group by group, and writes the drawn ones and poses.json.
+    """Predicts all pictures, group by group, and writes the drawn ones.
 
     While the device works on a batch, the next ones are read and resized and the last is drawn.
 
     Args:
-        tasks: from `plan`; poses.json keeps their order.
+        tasks: from `plan`, pictures alone.
         predictor: the model.
-        out: folder of poses.json.
+        add: takes the entries of all pictures at the end, in the order of the tasks.
         score_threshold: poses below it are not drawn.
         batch_size: frames of one shape that go through the device at a time, at most.
         boxes: of every picture's people, [M, 5] each, for methods that need them.
@@ -55,7 +56,7 @@ def predict_tasks(
         How many pictures were reported as unreadable.
 
     Raises:
-        InputError: no picture could be read, or a file cannot be written.
+        InputError: a file cannot be written.
     """
     poses: dict[int, Poses] = {}
     pictures = _Pictures(tasks)
@@ -64,6 +65,7 @@ def predict_tasks(
     batches = make_batches(predictor, shapes, range(len(tasks)), batch_size, boxes)
     predicted = predict_batches(predictor, batches, pictures.read, boxes)
     with (
+        memory_advice(MEMORY_ADVICE.format(batch_size)),
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(total=len(tasks), desc="predict", unit="image") as progress,
     ):
@@ -78,7 +80,7 @@ def predict_tasks(
             progress.update(len(found.batch.places))
             _announce(progress, batches, number)
         _finish(drawn)
-    _write_poses(out / "poses.json", tasks, poses)
+    add(_entries(tasks, poses))
     return len(pictures.errors)
 
 
@@ -102,17 +104,13 @@ class _Pictures:
                 report(self.errors[place])
 
 
-def _write_poses(file: Path, tasks: Sequence[Task], poses: dict[int, Poses]) -> None:
-    if not poses:
-        raise InputError("none of the pictures could be read; poses.json is not written")
-    entries = [
+def _entries(tasks: Sequence[Task], poses: dict[int, Poses]) -> list[Entry]:
+    return [
         entry
         for place, task in enumerate(tasks)
         if place in poses
         for entry in pose_entries(task.image_id, poses[place].keypoints, poses[place].scores)
     ]
-    write_whole(file, json.dumps(entries))
-    print(f"{file}: pictures {len(poses)}, poses {len(entries)}")
 
 
 def _announce(progress: tqdm, batches: Sequence[Batch], number: int) -> None:
@@ -120,7 +118,7 @@ def _announce(progress: tqdm, batches: Sequence[Batch], number: int) -> None:
     if number < len(batches):
         shapes, _ = program = batches[number].program
         compiles = program not in (batch.program for batch in batches[:number])
-        progress.set_description("compile {} x {}".format(*shapes[0]) if compiles else "predict")
+        progress.set_description("compile {} x {}".format(*max(shapes)) if compiles else "predict")
 
 
 def _draw(

@@ -1,4 +1,4 @@
-"""Pictures of a user: what is to be done with each, looked at before anything slow begins."""
+"""Pictures and videos of a user: what is to be done with each, looked at before the slow part."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.images import find_images, image_size
+from pinet_jax.video_files import DRAWN_SUFFIX, VIDEO_SUFFIXES, VideoReader
 
 _JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 _MOST_ELONGATED = 16  # long side / short side; the network's input grows with it
@@ -20,12 +21,12 @@ _MOST_ELONGATED = 16  # long side / short side; the network's input grows with i
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One picture to do.
+    """One picture or video to do.
 
     Attributes:
         source: its file.
         image_id: what poses.json calls it.
-        drawing: where its drawn picture goes.
+        drawing: where the drawn one goes.
         shape: its (H, W).
     """
 
@@ -33,6 +34,11 @@ class Task:
     image_id: str
     drawing: Path
     shape: tuple[int, int]
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it has many frames."""
+        return _is_video(self.source)
 
 
 def plan(paths: Iterable[Path], out: Path) -> tuple[list[Task], int]:
@@ -43,18 +49,18 @@ def plan(paths: Iterable[Path], out: Path) -> tuple[list[Task], int]:
         out: the output folder; made here.
 
     Returns:
-        The pictures to do in the user's order, and how many inputs were reported as unusable.
+        What is to be done, in the user's order, and how many inputs were reported as unusable.
 
     Raises:
         InputError: no input was given, or the output would replace one of them.
     """
     paths = list(paths)
     if not paths:
-        raise UsageError("no pictures: name at least one file or folder")
+        raise UsageError("no pictures or videos: name at least one file or folder")
     sources, failures = [], 0
     for path in paths:
         try:
-            sources += find_images([path])
+            sources += find_images([path], also=VIDEO_SUFFIXES)
         except InputError as error:
             failures += report(error)
     shapes = {}
@@ -76,11 +82,13 @@ def plan(paths: Iterable[Path], out: Path) -> tuple[list[Task], int]:
 def drawing_names(sources: Sequence[Path]) -> list[str]:
     """A name for every drawn picture, no two alike even where case does not count.
 
-    The picture's own, `.jpg` for JPEGs and `.png` for all else; where that is shared, the folder's
-    name comes before it, and a number behind it if need be.
+    The picture's own, `.jpg` for JPEGs, `.mp4` for videos and `.png` for all else; where that is
+    shared, the folder's name comes before it, and a number behind it if need be.
     """
 
     def plain(source: Path) -> str:
+        if _is_video(source):
+            return source.stem + DRAWN_SUFFIX
         return source.stem + (".jpg" if source.suffix.lower() in _JPEG_SUFFIXES else ".png")
 
     shared = collections.Counter(plain(source).lower() for source in sources)
@@ -105,8 +113,16 @@ def report(error: InputError) -> int:
     return 1
 
 
+def _is_video(source: Path) -> bool:
+    return source.suffix.lower() in VIDEO_SUFFIXES
+
+
 def _shape(source: Path) -> tuple[int, int]:
-    height, width = image_size(source)
+    if _is_video(source):
+        with VideoReader(source) as video:
+            height, width = video.shape
+    else:
+        height, width = image_size(source)
     if max(height, width) > _MOST_ELONGATED * min(height, width):
         raise InputError(
             f"{source}: {width} x {height} pixels are too elongated; crop it to at most "

@@ -19,6 +19,8 @@ from pinet_jax.poses import Poses
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.threads import work_ahead
 
+MEMORY_ADVICE = "with batches of {}: take a smaller --batch-size or --input-size"
+
 _THREADS = 4
 _BATCHES_AHEAD = 3
 

@@ -18,16 +18,15 @@ import numpy as np
 from jax.sharding import Sharding
 
 from data_pipelines.config import DataConfig, PersonDataConfig
-from data_pipelines.provenance import stored_source
 from experiments.configs.base import ExperimentConfig
 from experiments.testing.image_sets import EvaluationSet, ImageSet, experiments_set
-from pinet_jax.errors import InputError, UsageError
+from pinet_jax.errors import UsageError
 from pinet_jax.methods.base import Batch
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.threads import work_ahead
 
 if TYPE_CHECKING:
-    from data_pipelines.records import Split
+    from data_pipelines.input_pipeline import Samples
 
 Batches = Iterator[tuple[Batch, np.ndarray]]  # and the image ids of this process's rows, [B]
 
@@ -59,76 +58,27 @@ def open_training_data(config: ExperimentConfig) -> TrainingData:
 
         return PackedData(config)
     by_person = isinstance(config.data, PersonDataConfig)
-    if by_person != config.model.needs_boxes or (by_person and config.synthetic is not None):
-        kind = "prepared persons" if config.model.needs_boxes else "whole images"
+    if by_person != config.model.needs_boxes:
+        kind = "persons" if config.model.needs_boxes else "whole images"
         raise UsageError(f"{type(config.model).__name__} is trained on {kind}; give such data")
     if config.synthetic is not None:
-        return SyntheticCrowds(config)
-    return PreparedPersons(config) if by_person else PreparedData(config)
+        return SyntheticPersons(config) if by_person else SyntheticCrowds(config)
+    return PreparedData(config)
 
 
 class PreparedData:
-    """A prepared dataset, image by image."""
+    """Prepared sets, image by image or person by person, read and augmented in tf.data."""
 
     def __init__(self, config: ExperimentConfig) -> None:
-        """Opens the split to train on."""
-        from data_pipelines.input_pipeline import training_records
+        """Opens the sets to train on."""
+        from experiments.training.sources import open_samples
 
-        assert isinstance(config.data, DataConfig)
-        self._config, self._data = config, config.data
-        self._split = _open_training_split(config)
-        self.images_per_epoch = len(training_records(self._split.index, self._data))
+        self._config, self._samples = config, open_samples(config)
+        self.images_per_epoch = len(self._samples)
 
     def batches(self, start_step: int, sharding: Sharding) -> Batches:
         """Augmented batches from a step on, without end."""
-        from data_pipelines import input_pipeline
-
-        batches = input_pipeline.training_batches(
-            self._split,
-            self._data,
-            batch_size=self._config.training.batch_size,
-            seed=self._config.training.seed,
-            start_step=start_step,
-            share=input_pipeline.Share(jax.process_index(), jax.process_count()),
-        )
-        return input_pipeline.prefetch_to_device(batches, sharding)
-
-    def test_set(self, workdir: Path) -> EvaluationSet:
-        """The split to test on."""
-        del workdir
-        return experiments_set(self._config)
-
-
-class PreparedPersons:
-    """A prepared dataset, person by person; an epoch's images are persons' crops."""
-
-    def __init__(self, config: ExperimentConfig) -> None:
-        """Opens the split to train on."""
-        from data_pipelines.person_batches import find_persons
-
-        self._config = config
-        self._split = _open_training_split(config)
-        self._persons = find_persons(self._split.annotations_file)
-        self.images_per_epoch = len(self._persons.record)
-
-    def batches(self, start_step: int, sharding: Sharding) -> Batches:
-        """Augmented batches from a step on, without end."""
-        from data_pipelines import input_pipeline, person_batches
-
-        config = self._config
-        assert isinstance(config.data, PersonDataConfig)
-        (crop_shape,) = config.model.frame_shapes((1, 1), config.inference)  # of any image
-        batches = person_batches.training_batches(
-            self._split,
-            self._persons,
-            config.data,
-            crop_shape,
-            batch_size=config.training.batch_size,
-            seed=config.training.seed,
-            start_step=start_step,
-            share=input_pipeline.Share(jax.process_index(), jax.process_count()),
-        )
-        return input_pipeline.prefetch_to_device(batches, sharding)
+        return _host_batches(self._samples, self._config, start_step, sharding)
 
     def test_set(self, workdir: Path) -> EvaluationSet:
         """The split to test on."""
@@ -141,14 +91,15 @@ class SyntheticCrowds:
 
     def __init__(self, config: ExperimentConfig) -> None:
         """Notes what to render."""
-        assert config.synthetic is not None and isinstance(config.data, DataConfig)
-        self._config, self._synthetic, self._data = config, config.synthetic, config.data
+        assert config.synthetic is not None
+        self._config, self._synthetic = config, config.synthetic
         self.images_per_epoch = config.synthetic.epoch_images
 
     def batches(self, start_step: int, sharding: Sharding) -> Batches:
         """Batches from a step on, without end; a thread renders the next one meanwhile."""
         from data_pipelines.synthetic_crowds.crowds import crowd_batch
 
+        assert isinstance(self._config.data, DataConfig)
         size = self._config.training.batch_size
         share = size // jax.process_count()
         first = jax.process_index() * share
@@ -157,7 +108,7 @@ class SyntheticCrowds:
                 crowd_batch,
                 config=self._synthetic.crowds,
                 skeleton=self._config.model.skeleton,
-                max_people=self._data.max_people,
+                max_people=self._config.data.max_people,
             )
         )
         mirror = jax.jit(partial(mirrored, skeleton=self._config.model.skeleton))
@@ -208,6 +159,32 @@ class SyntheticCrowds:
         return EvaluationSet("synthetic crowds", found, annotations, skeleton)
 
 
+class SyntheticPersons(SyntheticCrowds):
+    """The same, person by person, for methods that need boxes."""
+
+    def batches(self, start_step: int, sharding: Sharding) -> Batches:
+        """Augmented crops from a step on, without end."""
+        from experiments.training.sources import crowd_samples
+
+        samples = crowd_samples(self._config, self._synthetic.crowds, self._synthetic.passes)
+        return _host_batches(samples, self._config, start_step, sharding)
+
+
+def _host_batches(
+    samples: Samples, config: ExperimentConfig, start_step: int, sharding: Sharding
+) -> Batches:
+    """Batches that the host makes of samples, sent ahead of their use."""
+    from data_pipelines import input_pipeline
+
+    batches = input_pipeline.batches(
+        samples,
+        batch_size=config.training.batch_size,
+        start_step=start_step,
+        share=input_pipeline.Share(jax.process_index(), jax.process_count()),
+    )
+    return input_pipeline.prefetch_to_device(batches, sharding)
+
+
 def crowds_of_step(step: int, passes: int) -> tuple[int, int]:
     """The number of the rendered batch that a step trains on, and how often it was before.
 
@@ -231,23 +208,3 @@ def mirrored(batch: Batch, skeleton: Skeleton) -> Batch:
         "corners": jnp.concatenate([last - corners[..., :1], corners[..., 1:]], axis=-1),
         "valid_mask": batch["valid_mask"][:, :, ::-1],
     }
-
-
-def _open_training_split(config: ExperimentConfig) -> Split:
-    from data_pipelines.records import open_split
-
-    split = open_split(config.data.dataset, config.data.train_split)
-    source = stored_source(split.folder)
-    if source is not None:
-        print(f"{split.folder}: records of {source['data_dir']}")
-    _check_keypoints(config.data.dataset, split.skeleton, config.model.skeleton)
-    return split
-
-
-def _check_keypoints(dataset: str, stored: Skeleton, wanted: Skeleton) -> None:
-    if stored.keypoints != wanted.keypoints:
-        raise InputError(
-            f"{dataset}: has {len(stored.keypoints)} keypoints ({', '.join(stored.keypoints)}), "
-            f"the network {len(wanted.keypoints)} ({', '.join(wanted.keypoints)}); choose the "
-            "config that belongs to the dataset"
-        )

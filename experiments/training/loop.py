@@ -16,12 +16,20 @@ from experiments.configs.base import ExperimentConfig
 from experiments.training.data import TrainingData, open_training_data
 from experiments.training.log import TrainingLog
 from experiments.training.process import connect, ends_with_its_peers, interruption
-from experiments.training.start import first_state, note_config, restored_state
+from experiments.training.progress import Progress
+from experiments.training.start import (
+    InitialWeights,
+    first_state,
+    note_config,
+    progress_of,
+    restored_state,
+)
 from experiments.training.trace import Trace
 from experiments.training.validation import Validation
 from pinet_jax.checkpoints import TrainingCheckpoints
-from pinet_jax.errors import InputError, UsageError
-from pinet_jax.runtime import make_mesh, split_by_image
+from pinet_jax.errors import InputError
+from pinet_jax.files import only_one
+from pinet_jax.runtime import make_mesh, memory_advice, split_by_image
 from pinet_jax.training import (
     Metrics,
     Training,
@@ -39,8 +47,7 @@ def train(
     config: ExperimentConfig,
     workdir: Path,
     *,
-    init_backbone: Path | None = None,
-    init_model: Path | None = None,
+    init: InitialWeights = InitialWeights(),
     devices: list[jax.Device] | None = None,
 ) -> TrainState:
     """Trains until the config's last epoch.
@@ -48,8 +55,7 @@ def train(
     Args:
         config: the experiment.
         workdir: its folder; a training that was begun there goes on.
-        init_backbone: weights of the backbone to start from.
-        init_model: a checkpoint of the whole network to start from.
+        init: weights to start from.
         devices: to train on; all of all processes by default.
 
     Returns:
@@ -59,26 +65,44 @@ def train(
         InputError: something the user can mend; also where a loss is not finite any more.
         Stopped: SIGTERM or Ctrl-C came; the state was saved.
     """
-    if init_backbone is not None and init_model is not None:
-        raise UsageError("--init-backbone and --init-model: give one of them")
+    init.check()
     mesh = make_mesh(devices)
     check_batch_size(config.training, mesh.size)
     if jax.process_count() > 1:
         connect(mesh)
     data = open_training_data(config)
-    training = Training.make(config.model, config.training, _steps_per_epoch(config, data))
-    note_config(config, workdir)
-    checkpoints = TrainingCheckpoints(
-        workdir / "checkpoints", config.model, config.inference, keep=config.loop.keep
+    size = config.training.batch_size
+    advice = (
+        f"with batches of {size}: take a smaller --training.batch-size, or --training.accumulate, "
+        "--training.remat or --training.bfloat16"
     )
-    with contextlib.closing(checkpoints):
+    with memory_advice(advice), contextlib.ExitStack() as held:
+        if jax.process_index() == 0:
+            held.enter_context(only_one(workdir, "training"))
+        checkpoints = held.enter_context(contextlib.closing(_checkpoints(config, workdir)))
+        progress = progress_of(config, data.images_per_epoch, checkpoints)
+        training = Training.make(
+            config.model, config.training, progress.steps_per_epoch, shift=progress.shift
+        )
         if checkpoints.latest_step is None:
-            state = first_state(config, training, mesh, init_backbone, init_model)
+            state = first_state(config, training, mesh, init)
         else:
             state = restored_state(config, training, mesh, checkpoints)
-        with ends_with_its_peers(checkpoints.folder), interruption() as asked:
-            loop = _Loop(config, workdir, data, training, checkpoints, asked)
+        asked = held.enter_context(interruption())
+        loop = _Loop(config, workdir, data, training, checkpoints, progress, asked)
+        note_config(config, workdir)  # only now: what is refused changes nothing
+        with ends_with_its_peers(checkpoints.folder):
             return loop.run(state, mesh)
+
+
+def _checkpoints(config: ExperimentConfig, workdir: Path) -> TrainingCheckpoints:
+    return TrainingCheckpoints(
+        workdir / "checkpoints",
+        config.model,
+        config.inference,
+        keep=config.loop.keep,
+        training=config.training,
+    )
 
 
 class _Loop:
@@ -91,13 +115,13 @@ class _Loop:
         data: TrainingData,
         training: Training,
         checkpoints: TrainingCheckpoints,
+        progress: Progress,
         interruption: threading.Event,
     ) -> None:
         self._config, self._workdir, self._data = config, workdir, data
         self._training, self._checkpoints = training, checkpoints
-        self._interruption = interruption
-        self._images_per_step = config.training.batch_size / data.images_per_epoch
-        self._last_step = math.ceil(config.training.epochs / self._images_per_step)
+        self._progress, self._interruption = progress, interruption
+        self._last_step = progress.last_step(config.training.epochs)
         self._saved = checkpoints.latest_step
         # One process tests and draws; the others wait for its figures.
         self._leads = jax.process_index() == 0
@@ -121,7 +145,8 @@ class _Loop:
             if step and self._checkpoints.evaluation(step) is None and self._tests_at(step):
                 self._test(step, state)  # it was stopped before, or in, this test
             take_step = compile_train_step(self._training, mesh)
-            batches = self._data.batches(step, split_by_image(mesh))
+            first = self._progress.batches(step)
+            batches = self._data.batches(first, split_by_image(mesh))
             with contextlib.closing(batches):  # type: ignore[type-var]
                 return self._steps(step, state, take_step, batches)
 
@@ -169,7 +194,12 @@ class _Loop:
 
     def _save(self, step: int, state: TrainState) -> None:
         if self._saved != step:
-            self._checkpoints.save(step, state.test_variables, state.training_variables)
+            self._checkpoints.save(
+                step,
+                state.test_variables,
+                state.training_variables,
+                images_seen=self._progress.images(step),
+            )
             self._saved = step
 
     def _test(self, step: int, state: TrainState) -> None:
@@ -205,7 +235,7 @@ class _Loop:
         raise Stopped
 
     def _epoch(self, step: int) -> float:
-        return step * self._images_per_step
+        return self._progress.epoch(step)
 
     def _saves_at(self, step: int) -> bool:
         return step % self._config.loop.save_every == 0 or step == self._last_step
@@ -217,7 +247,3 @@ class _Loop:
             return False
         before, now = self._epoch(step - 1) // every, self._epoch(step) // every
         return now > before or step == self._last_step
-
-
-def _steps_per_epoch(config: ExperimentConfig, data: TrainingData) -> float:
-    return data.images_per_epoch / config.training.batch_size

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
+from data_pipelines.annotations import Reading
 from data_pipelines.device_augmentation import DeviceAugmentationConfig, Photograph, augment
 from data_pipelines.packs import MAX_PEOPLE, MAX_REGIONS, Pack, read_pack
 from data_pipelines.synthetic_crowds.config import CrowdConfig
@@ -85,7 +86,9 @@ class PackedData:
                 "test_annotations: name a COCO-format file and test_images its folder, or set "
                 "evaluate_every to 0"
             )
-        source = SetSource(self._packed.test_annotations, self._packed.test_images)
+        reading = Reading(exif=self._packed.test_exif)
+        annotations, images = self._packed.test_annotations, self._packed.test_images
+        source = SetSource(annotations, images, reading=reading)
         return source.completed(None).open(self._config.model.skeleton)
 
 

@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from experiments.configs.base import ExperimentConfig
+from experiments.training.progress import Progress
 from pinet_jax.checkpoints import TrainingCheckpoints, load_model
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.files import write_whole
-from pinet_jax.interop.state_dict import replace_backbone
-from pinet_jax.interop.weight_files import read_arrays
-from pinet_jax.methods.base import abstract_variables, init_variables
+from pinet_jax.methods.base import Method, abstract_variables, init_variables
 from pinet_jax.networks.initializers import Variables
 from pinet_jax.runtime import replicated
 from pinet_jax.training import Training, TrainState
+from pinet_jax.warm_start import with_backbone, with_what_fits
+
+
+class InitialWeights(NamedTuple):
+    """What a new training starts from.
+
+    Attributes:
+        backbone: a network whose backbone is taken.
+        model: a whole network.
+        what_fits: of the whole network, take what fits, and say what starts anew.
+    """
+
+    backbone: Path | None = None
+    model: Path | None = None
+    what_fits: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError where flags contradict each other."""
+        if self.backbone is not None and self.model is not None:
+            raise UsageError("--init-backbone and --init-model: give one of them")
+        if self.what_fits and self.model is None:
+            raise UsageError("--init-what-fits goes with --init-model")
 
 
 def first_state(
     config: ExperimentConfig,
     training: Training,
     mesh: jax.sharding.Mesh,
-    init_backbone: Path | None,
-    init_model: Path | None,
+    init: InitialWeights,
 ) -> TrainState:
     """The state of a new training, at given weights where some are named.
 
@@ -34,13 +55,16 @@ def first_state(
         InputError: the weights do not fit the network.
     """
     variables: Variables
-    if init_model is not None:
-        variables = load_model(init_model, config.model).variables
+    if init.model is not None and not init.what_fits:
+        variables = _whole_network(init.model, config.model)
     else:
         variables = init_variables(config.model, config.training.seed)
-    if init_backbone is not None:
-        arrays = read_arrays(init_backbone)
-        variables = replace_backbone(variables, arrays, config.model, where=str(init_backbone))
+    if init.backbone is not None:
+        variables = with_backbone(variables, init.backbone, config.model)
+    if init.model is not None and init.what_fits:
+        variables, anew, unused = with_what_fits(variables, init.model, config.model)
+        if jax.process_index() == 0:
+            print(f"{init.model}: start anew: {_listed(anew)}; have no place: {_listed(unused)}")
     return jax.device_put(training.init_state(variables), replicated(mesh))
 
 
@@ -64,6 +88,22 @@ def restored_state(
     )
 
 
+def progress_of(
+    config: ExperimentConfig, images_per_epoch: int, checkpoints: TrainingCheckpoints
+) -> Progress:
+    """How far a training has come, in batches of the config's size."""
+    size, step = config.training.batch_size, checkpoints.latest_step
+    if step is None:
+        return Progress(size, images_per_epoch)
+    seen = checkpoints.images_seen()
+    if seen is None:  # by a version that did not note it, with the same batches throughout
+        return Progress(size, images_per_epoch)
+    progress = Progress.resumed(size, images_per_epoch, step, seen)
+    if progress.images(step) != step * size and jax.process_index() == 0:
+        print(f"{checkpoints.folder}: goes on after {seen} images, now with batches of {size}")
+    return progress
+
+
 def note_config(config: ExperimentConfig, workdir: Path) -> None:
     """Writes the config for whoever looks into the folder; says what changed since the start."""
     content = json.loads(json.dumps(dataclasses.asdict(config), default=_as_text))
@@ -76,6 +116,19 @@ def note_config(config: ExperimentConfig, workdir: Path) -> None:
             write_whole(file, json.dumps(content, indent=1) + "\n")
     except (OSError, ValueError) as error:
         raise InputError(f"--workdir {workdir}: cannot be used ({error})") from error
+
+
+def _whole_network(source: Path, method: Method) -> Variables:
+    try:
+        return load_model(source, method).variables
+    except InputError as error:
+        hint = "; --init-what-fits takes what fits" if source.exists() else ""
+        raise InputError(f"{error}{hint}") from error
+
+
+def _listed(layers: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(layers) - most} more" if len(layers) > most else ""
+    return (", ".join(layers[:most]) or "none") + more
 
 
 def _as_text(value: Any) -> str:

@@ -5,11 +5,12 @@ Legend for shapes: N poses, K keypoints.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -48,6 +49,56 @@ def write_results(path: str | Path, results: Sequence[Mapping[str, Any]]) -> Non
         InputError: it cannot be written.
     """
     write_whole(path, json.dumps(results, allow_nan=False, separators=(",", ":")))
+
+
+class GrowingResults:
+    """A COCO result file that `growing_results` writes.
+
+    Attributes:
+        count: of the entries.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.count = 0
+        self._file = file
+        self._file.write("[")
+        self._whole = self._file.tell()
+
+    def add(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Adds entries; those of one call appear together or not at all."""
+        for entry in entries:
+            self._file.write(",\n" if self.count else "\n")
+            self._file.write(json.dumps(entry, allow_nan=False))
+            self.count += 1
+        self._whole = self._file.tell()
+
+    def end(self) -> None:
+        """Closes the list; drops what a call of `add` that was broken off has left."""
+        self._file.seek(self._whole)
+        self._file.truncate()
+        self._file.write("\n]\n")
+
+
+@contextlib.contextmanager
+def growing_results(path: str | Path) -> Iterator[GrowingResults]:
+    """Writes a COCO result file entry by entry, in constant memory.
+
+    It appears at the end, whole; after Ctrl-C, with what was added until then. An error leaves
+    nothing behind, and an older file as it was.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    interrupted = None
+    with replaced_whole(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        results = GrowingResults(file)
+        try:
+            yield results
+        except KeyboardInterrupt as stop:
+            interrupted = stop
+        results.end()
+    if interrupted is not None:
+        raise interrupted
 
 
 def write_submission(

@@ -78,6 +78,15 @@ def read_model_file(path: str | Path, method: Method | None = None) -> Model:
     return Model(method, from_state_dict(arrays, method, where=str(path)), inference)
 
 
+def names_network(path: str | Path) -> bool:
+    """Whether a safetensors file says what network it is.
+
+    Raises:
+        InputError: it is broken.
+    """
+    return not read_metadata(path).keys().isdisjoint((_CONFIG, _OLD_CONFIG))
+
+
 def read_model_config(
     path: str | Path, method: Method | None = None
 ) -> tuple[Method, InferenceConfig]:

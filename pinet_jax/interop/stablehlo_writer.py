@@ -90,7 +90,7 @@ def write_program_file(
     metadata["programs"] = programs
     arrays[METADATA] = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     with replaced_whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def metadata_of(

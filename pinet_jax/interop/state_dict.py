@@ -7,7 +7,7 @@ A state dict is a mapping of names to arrays. The method says how each leaf stan
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ from pinet_jax.networks.initializers import Variables
 
 StateDict = Mapping[str, np.ndarray]
 
+_WRAPPERS = ("best_state_dict", "state_dict", "model_state_dict", "model", "network", "net")
 _COUNTER = "num_batches_tracked"  # torch's alone: of no use with a fixed momentum
 
 
@@ -69,15 +70,32 @@ def from_state_dict(
     return _fill({n: a for n, a in state.items() if n not in constants}, leaves, where)
 
 
+def fitting_leaves(state: StateDict, method: Method) -> dict[tuple[str, ...], np.ndarray]:
+    """The leaves of a network that a state dict has whole and of the right shape, by their paths.
+
+    Args:
+        state: arrays by name, of a network that need not be the same.
+        method: whose network it is.
+    """
+    found = {}
+    for leaf in _leaves(abstract_variables(method), method.state_dict_entry):
+        shapes = tuple(np.shape(state.get(name, ())) for name in leaf.entry.names)
+        if shapes == leaf.shapes and all(name in state for name in leaf.entry.names):
+            arrays = [np.asarray(state[name]).astype(np.float32) for name in leaf.entry.names]
+            found[leaf.path] = leaf.entry.from_torch(arrays)
+    return found
+
+
 def replace_backbone(
     variables: Variables, state: StateDict, method: Method, *, where: str = "the state dict"
 ) -> Variables:
-    """The variables with the backbone of a published ImageNet network.
+    """The variables with the backbone of a published ImageNet network, or of a pose network.
 
     Args:
         variables: of the whole network; not changed.
-        state: arrays by the backbone's own names, with or without "backbone." before them; what
-            the backbone config calls extras, such as the classifier, is left out.
+        state: arrays by the backbone's own names, with or without "backbone." before them. What the
+            backbone config calls extras, such as the classifier, is left out, and so is what has
+            another first name than any layer of the backbone: heads.
         method: whose network it is.
         where: what to call the state dict in errors, such as its file's name.
 
@@ -87,34 +105,54 @@ def replace_backbone(
     Raises:
         InputError: entries are missing, unexpected or of another shape; the message lists them.
     """
-    bare = {name.removeprefix("backbone."): array for name, array in state.items()}
-    extras = method.backbone.imagenet_extras
-    bare = {name: array for name, array in bare.items() if not name.startswith(extras)}
-    lacks = tuple(f"backbone.{name}" for name in method.backbone.imagenet_lacks)
     leaves = [
         leaf
         for leaf in _leaves(abstract_variables(method), torch_entry)
-        if leaf.path[1] == "backbone" and not leaf.entry.names[0].startswith(lacks)
+        if leaf.path[1] == "backbone"
     ]
-    _check_fit({f"backbone.{name}": array for name, array in bare.items()}, leaves, where)
-    adapted = method.backbone.adapt_imagenet(bare)
-    new = _fill({f"backbone.{name}": array for name, array in adapted.items()}, leaves, where)
+    extras = method.backbone.imagenet_extras
+    bare = {
+        name: array
+        for name, array in _backbone_of(state, leaves).items()
+        if not name.startswith(extras)
+    }
+    lacks = method.backbone.imagenet_lacks
+    if lacks and not any(name.startswith(lacks) for name in bare):  # it is ImageNet's
+        lacked = tuple(f"backbone.{name}" for name in lacks)
+        leaves = [leaf for leaf in leaves if not leaf.entry.names[0].startswith(lacked)]
+        _check_fit(_prefixed(bare), leaves, where)
+        bare = dict(method.backbone.adapt_imagenet(bare))
+    new = _fill(_prefixed(bare), leaves, where)
     return {
         collection: {**tree, "backbone": {**tree["backbone"], **new[collection]["backbone"]}}
         for collection, tree in variables.items()
     }
 
 
+def _backbone_of(state: StateDict, leaves: Sequence[_Leaf]) -> dict[str, np.ndarray]:
+    """The entries of a backbone by its own names, from those of any network around it."""
+    if any(name.startswith("backbone.") for name in state):
+        return {
+            name.removeprefix("backbone."): array
+            for name, array in state.items()
+            if name.startswith("backbone.")
+        }
+    first = {name.split(".")[1] for leaf in leaves for name in leaf.entry.names}
+    return {name: array for name, array in state.items() if name.split(".")[0] in first}
+
+
+def _prefixed(state: StateDict) -> dict[str, np.ndarray]:
+    return {f"backbone.{name}": array for name, array in state.items()}
+
+
 def strip_wrappers(state: Mapping) -> dict:
     """A bare state dict, from what training scripts save.
 
-    Takes the content of `best_state_dict` or `state_dict` where there is one, and `module.` off the
-    front of names.
+    Takes the content of the first of `_WRAPPERS` that is there, also of one within it, and
+    `module.` off the front of names.
     """
-    for wrapper in ("best_state_dict", "state_dict"):
-        if isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-            break
+    while wrapper := next((name for name in _WRAPPERS if isinstance(state.get(name), Mapping)), ""):
+        state = state[wrapper]
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 

@@ -6,6 +6,8 @@ without pickle.
 
 from __future__ import annotations
 
+import argparse
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy._core import multiarray as _numpy
 
 from pinet_jax.errors import InputError
 from pinet_jax.files import replaced_whole
@@ -92,10 +95,13 @@ def write_arrays(
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
     torch = _import_torch(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_plain_types()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a PyTorch file of plain tensors ({reason})") from error
+        raise InputError(
+            f"{path}: not a PyTorch file of plain tensors ({_reason(error)}); save its state dict "
+            "alone"
+        ) from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict")
     state = strip_wrappers(content)
@@ -104,6 +110,30 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not a state dict, {strange[0]!r} is no tensor")
     # float32 first: NumPy knows no bfloat16
     return {n: (v.float() if v.is_floating_point() else v).numpy() for n, v in state.items()}
+
+
+def _plain_types() -> list[Any]:
+    """What training scripts keep beside tensors, and what nothing can be run with.
+
+    NumPy's numbers and arrays are pickled under its present name or the one before version 2.
+    """
+    dtypes = [type(np.dtype(kind)) for kind in "?bhilqBHILQefd"]
+    numbers = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for name, function in (("scalar", _numpy.scalar), ("_reconstruct", _numpy._reconstruct))
+    ]
+    return [*numbers, np.dtype, np.ndarray, *dtypes, argparse.Namespace]
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, on one line and without colours: what it met, where it says that."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    met = re.search(r"Unsupported \w+: (?:GLOBAL )?([\w.]+)", text)
+    if met:
+        return f"it holds a {met[1]}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from pinet_jax.errors import InputError
 from pinet_jax.methods.base import InferenceConfig, Method
 from pinet_jax.methods.cid import CID
 from pinet_jax.methods.dekr import DEKR
+from pinet_jax.methods.higher_hrnet import HigherHRNet
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet
 
@@ -21,6 +22,7 @@ METHODS: tuple[type[Method], ...] = (
     TopDownHRNet,
     CID,
     DEKR,
+    HigherHRNet,
 )
 
 

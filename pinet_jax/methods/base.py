@@ -105,6 +105,7 @@ class Method(abc.ABC):
         stages: what `poses` returns, in the order in which poses come to be; the last is "final".
         needs_boxes: whether frames are made from boxes of people.
         batch_arrays: what `losses` reads of a batch.
+        optional_arrays: what it also reads where a batch has it.
         output_layers: names of layers whose kernels Muon leaves to Adam: those that put out
             results, and first layers of parts that start from features, such as refinement.
     """
@@ -117,6 +118,7 @@ class Method(abc.ABC):
     stages: ClassVar[tuple[str, ...]] = ("final",)
     needs_boxes: ClassVar[bool] = False
     batch_arrays: ClassVar[tuple[str, ...]] = ("image", "keypoints", "area", "valid_mask")
+    optional_arrays: ClassVar[tuple[str, ...]] = ()
     output_layers: ClassVar[tuple[str, ...]] = ()
 
     # The network.
@@ -152,6 +154,8 @@ class Method(abc.ABC):
                 mirrored: bool [B], optional: the frame was mirrored, keypoints too, exactly
                     (x -> S - 1 - x). The released codes mirror on the map instead (x -> S / stride
                     - 1 - x); `targets.on_map` takes keypoints to where they have them.
+                partial: bool [B], optional: unlabelled keypoints may be in the frame all the same;
+                    comes with corners (`targets.known_background`).
                 Whatever else a data pipeline gives: masks a person, boxes, masks at other strides.
             Random numbers come from `net.make_rng("sample")`, which depends on seed and step.
 

@@ -44,8 +44,10 @@ from pinet_jax.skeletons import COCO_17, Partition, Skeleton
 from pinet_jax.targets import (
     SMALL_AREA,
     Targets,
+    known_background,
     on_map,
     only_known_background,
+    points_on_map,
     render_targets,
 )
 
@@ -84,6 +86,7 @@ class PINet(BottomUp):
 
     inference_type: ClassVar[type[InferenceConfig]] = PINetInference
     stages: ClassVar[tuple[str, ...]] = ("coarse", "refined", "final")
+    optional_arrays: ClassVar[tuple[str, ...]] = ("mirrored", "background", "partial")
     output_layers: ClassVar[tuple[str, ...]] = (
         "heatmap_head",
         "detkptmap_head",
@@ -125,6 +128,14 @@ class PINet(BottomUp):
         targets = jax.vmap(render)(on_map(batch, STRIDE), batch["area"], batch["valid_mask"])
         if "background" in batch:
             targets = only_known_background(targets, batch["background"])
+        elif "partial" in batch:
+            background = jax.vmap(known_background, in_axes=(0, 0, 0, None))(
+                points_on_map(batch["corners"], batch, STRIDE),
+                batch["keypoints"][..., 2] > 0,
+                batch["partial"],
+                batch["valid_mask"].shape[1],
+            )
+            targets = only_known_background(targets, background)
         return targets
 
     def losses(self, net: Any, batch: Batch) -> dict[str, jax.Array]:
@@ -174,15 +185,21 @@ class PINet(BottomUp):
 
         def fuse(poses: PoseSet) -> PoseSet:
             groups = fusion.group_poses(poses, self.skeleton.sigmas, inference.oks_threshold)
-            final = fusion.fuse_groups(groups) if inference.fusion else fusion.leaders(groups)
-            if not inference.area_exponent:
-                return final
-            tenths = fusion.tight_area(final.keypoints) / (0.1 * height * width)
-            return fusion.by_score(final, final.scores * tenths**inference.area_exponent)
+            return self.grouped(groups, inference, height * width)
 
         refined = pose_set([r.refined for r in results.values()])
         coarse = pose_set([r.coarse for r in results.values()])
         return {"coarse": coarse, "refined": refined, "final": jax.vmap(fuse)(refined)}
+
+    def grouped(
+        self, groups: fusion.Grouping, inference: PINetInference, frame_area: int
+    ) -> PoseSet:
+        """One pose a group of one frame: fused or its best, scored by the test procedure."""
+        final = fusion.fuse_groups(groups) if inference.fusion else fusion.leaders(groups)
+        if not inference.area_exponent:
+            return final
+        tenths = fusion.tight_area(final.keypoints) / (0.1 * frame_area)
+        return fusion.by_score(final, final.scores * tenths**inference.area_exponent)
 
     def _poses_at_scale(
         self, net: Any, inference: PINetInference, images: jax.Array

@@ -37,6 +37,7 @@ from pinet_jax.person_heatmaps import (
     read_keypoints,
     render_heatmaps,
 )
+from pinet_jax.pixel_arrays import checked_boxes
 from pinet_jax.poses import Poses, PoseSet
 from pinet_jax.skeletons import COCO_17, Skeleton
 from pinet_jax.suppression import rescore, suppress_by_oks
@@ -108,11 +109,11 @@ class TopDown(Method):
         del inference
         if boxes is None:
             raise InputError(
-                "a top-down network needs people's boxes: give --boxes, a file of COCO "
-                "annotations, of a detector's results, or of another system's poses"
+                "a top-down network needs people's boxes: of annotations, of a detector, or of "
+                "another system's poses"
             )
         frames = []
-        for box in np.asarray(boxes, np.float64):
+        for box in checked_boxes(boxes):
             region = crops.crop_region(box[:4], self.crop_shape)
             matrix = crops.affine_of_region(region, self.crop_shape)
             frames.append(Frame((crops.crop(image, matrix, self.crop_shape),), matrix, box))

@@ -48,7 +48,7 @@ class TransposedConv(nn.Module):
 def transposed_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The gradient of a 4 x 4 convolution with stride 2 and padding 1, as an operation of its own.
 
-    An output pixel hears 2 x 2 input pixels, by one of four quarters of the kernel: four small
+    An output pixel depends on 2 x 2 input pixels, by one of four quarters of the kernel: four small
     convolutions, whose outputs are interleaved. XLA's dilated convolution gives the same, but
     multiplies the zeros between the pixels too, and its gradient takes 5 to 30 times as long.
 

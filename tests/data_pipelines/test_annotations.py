@@ -140,9 +140,17 @@ def test_a_broken_png_is_named(tmp_path, sound):
 
 
 def test_a_picture_of_another_kind_is_named(tmp_path, sound):
-    Image.new("RGB", (48, 32)).save(tmp_path / "images" / "0002.gif")
-    sound["images"][1]["file_name"] = "0002.gif"
-    assert "image 2: broken image" in one_fault(read(tmp_path, sound))
+    (tmp_path / "images" / "0002.heic").write_bytes(b"\0\0\0\x1cftypheic")
+    sound["images"][1]["file_name"] = "0002.heic"
+    line = one_fault(read(tmp_path, sound))
+    assert "image 2: broken image" in line and "convert it" in line
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "webp", "tif", "gif"])
+def test_other_kinds_of_pictures_are_sound(tmp_path, sound, suffix):
+    Image.new("RGB", (48, 32)).save(tmp_path / "images" / f"0002.{suffix}")
+    sound["images"][1]["file_name"] = f"0002.{suffix}"
+    assert read(tmp_path, sound).faults == ()
 
 
 BROKEN_FILES = [

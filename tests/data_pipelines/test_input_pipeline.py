@@ -236,7 +236,9 @@ def test_few_bytes_cross_to_the_device():
 def test_crowds_beyond_the_batch_are_refused_before_training():
     records = make_records(3)
     records.records[1] = make_record(777, np.random.default_rng(0), people=5)
-    with pytest.raises(InputError, match=r"image 777: 5 people, but max_people is 4"):
+    with pytest.raises(
+        InputError, match=r"image 777: 5 people, but max_people is 4.*--data.max-people 5"
+    ):
         training_batches(records, CONFIG, batch_size=2, seed=0)
 
 
@@ -251,7 +253,9 @@ def test_crowds_that_the_index_hides_are_refused_when_met():
 
     stale = Stale(records.records)
     stale.index = index
-    with pytest.raises(InputError, match=r"image 777: 5 people, but max_people is 4"):
+    with pytest.raises(
+        InputError, match=r"image 777: 5 people, but max_people is 4.*--data.max-people 5"
+    ):
         _take(3, stale, CONFIG, batch_size=2, seed=0)
 
 
@@ -314,3 +318,18 @@ def test_leaving_in_the_middle_ends_the_program():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(16, 512, 512, 3)"
+
+
+def test_a_finer_mask_comes_where_the_config_asks_for_it():
+    records = make_records(4)
+    config = dataclasses.replace(CONFIG, fine_valid_mask=True)
+    (batch,) = _take(1, records, config, batch_size=4, seed=5)
+    assert "fine_valid_mask" not in _take(1, records, CONFIG, batch_size=4, seed=5)[0]
+    for row, (epoch, place) in enumerate(zip(*sample_order(4, 4, 5, 0), strict=True)):
+        record = records[int(place)]
+        mask = np.ones((record["height"], record["width"]), np.uint8)
+        mask[: 10 * (record["image_id"] % 2)] = 0
+        numbers = augmentation.random_numbers(5, int(epoch), int(place))
+        drawn = augmentation.sample_augmentation(CONFIG.augmentation, *mask.shape, numbers)
+        expected = augmentation.warp_mask(mask, drawn, 32)
+        np.testing.assert_array_equal(batch["fine_valid_mask"][row], expected)

@@ -65,7 +65,7 @@ def test_annotations_are_cleaned_and_unlabelled_people_left_out(tmp_path):
     people = [
         {"id": 1, "image_id": 7, "bbox": [-10, 5, 50, 30], "area": 9, "keypoints": points},
         {"id": 2, "image_id": 7, "bbox": [0, 0, 5, 5], "area": 9, "keypoints": [0] * 51},
-        {"id": 3, "image_id": 7, "bbox": [0, 0, 5, 5], "area": 0, "keypoints": points},
+        {"id": 3, "image_id": 7, "bbox": [0, 0, 5, 5], "area": 0, "keypoints": points},  # labelled
         {"id": 4, "image_id": 7, "bbox": [0, 0, 5, 5], "iscrowd": 1, "keypoints": points},
         {"id": 5, "image_id": 9, "bbox": [9, 9, 5, 5], "keypoints": points},
         {"id": 6, "image_id": 9, "bbox": [9, 99, 5, 5], "keypoints": points},
@@ -74,7 +74,9 @@ def test_annotations_are_cleaned_and_unlabelled_people_left_out(tmp_path):
     file = written(tmp_path, {"images": images, "annotations": people})
     for listed in (IMAGES, NAMED):
         found = read_boxes(file, listed)
-        np.testing.assert_array_equal(found.boxes[listed[0].id], [[0, 5, 49, 29, 1]])
+        np.testing.assert_array_equal(
+            found.boxes[listed[0].id], [[0, 5, 49, 29, 1], [0, 0, 4, 4, 1]]
+        )
         np.testing.assert_array_equal(found.boxes[listed[1].id], [[9, 9, 4, 4, 1]])
         (fault,) = found.faults
         assert "annotation 6" in fault

@@ -1,10 +1,13 @@
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
 from pinet_jax.errors import InputError
-from pinet_jax.files import replaced_whole, write_whole, writing
+from pinet_jax.files import only_one, replaced_whole, write_whole, writing
+from tests.conftest import ROOT
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -60,3 +63,31 @@ def test_what_the_system_refuses_is_one_line(tmp_path, obstacle):
     assert str(error.value).startswith(f"{path}: cannot be written (")
     assert "\n" not in str(error.value) and "None" not in str(error.value)
     assert os.listdir(tmp_path) in ([], ["a.txt"])
+
+
+def test_a_lock_keeps_others_out_and_goes_with_a_crash(tmp_path):
+    script = (
+        "import os, sys; from pinet_jax.files import only_one\n"
+        "with only_one(sys.argv[1], 'training'):\n    print('held', flush=True); sys.stdin.read()\n"
+    )
+    call = [sys.executable, "-c", script, str(tmp_path / "run")]
+    with subprocess.Popen(call, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(InputError, match="run: another training is at work there"),
+            only_one(tmp_path / "run", "training"),
+        ):
+            pass
+        other.kill()
+        other.wait()
+    with only_one(tmp_path / "run", "training"), only_one(tmp_path / "run", "prepare"):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(InputError, match="file/run: cannot be written"),
+        only_one(tmp_path / "file" / "run", "training"),
+    ):
+        pass

@@ -9,11 +9,12 @@ import pytest
 
 from experiments.benchmarks import slow_grouping
 from experiments.benchmarks.slow_grouping import crowd
+from pinet_jax.errors import UsageError
 from pinet_jax.grouping import Candidates, GroupingConfig, find_candidates, group_candidates
+from pinet_jax.methods.higher_hrnet import HigherHRNet
 from tests.conftest import golden
 
-# Of COCO's keypoints, as the released code groups them: head, trunk, arms, legs.
-ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
+ORDER = HigherHRNet().order
 CONFIG = GroupingConfig()
 RECORDED = {
     "few": ("ae/ae_group_coco.npz", "c0_"),
@@ -100,3 +101,10 @@ def test_of_equal_peaks_the_first_in_reading_order_comes_first():
     heatmap = jnp.zeros((1, 12, 12)).at[0, 9, 1].set(1).at[0, 2, 8].set(1).at[0, 2, 2].set(1)
     found = find_candidates(heatmap, jnp.zeros((1, 1, 12, 12)), GroupingConfig(max_people=3))
     assert found.yx[0].tolist() == [[2, 2], [2, 8], [9, 1]]
+
+
+@pytest.mark.parametrize("wrong", [{"max_people": 33}, {"max_people": 0}, {"window": 4}])
+def test_what_cannot_be_done_is_refused_by_name(wrong):
+    (name,) = wrong
+    with pytest.raises(UsageError, match=f"{name} {wrong[name]}: use"):
+        GroupingConfig(**wrong)

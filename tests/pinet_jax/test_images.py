@@ -293,3 +293,15 @@ def test_files_keep_their_place_and_come_once(tmp_path):
 def test_a_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("text")
     assert error_line(find_images, [tmp_path]).startswith(f"{tmp_path}: no pictures")
+
+
+def test_pixels_of_14_bits_in_16_are_warned_of(tmp_path, caplog):
+    grey = np.linspace(6900, 9100, 64).astype(np.uint16).reshape(8, 8)
+    path = save(tmp_path / "thermal.png", grey)
+    for _ in range(2):
+        assert read_image(path).max() == 35
+    (line,) = caplog.messages  # a file is named once
+    assert "thermal.png: 16-bit pixels of 6900 to 9100 become 27 to 35 of 255" in line
+    caplog.clear()
+    read_image(save(tmp_path / "full.png", grey * 7))
+    assert not caplog.messages

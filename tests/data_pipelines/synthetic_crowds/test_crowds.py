@@ -13,12 +13,12 @@ from data_pipelines.synthetic_crowds.config import CrowdConfig
 from data_pipelines.synthetic_crowds.crowds import (
     Actor,
     Crowd,
-    annotate,
     arrange,
     crowds,
     render_cast,
     training_batch,
 )
+from data_pipelines.synthetic_crowds.labels import annotate
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17, CROWDPOSE_14
 from tests.data_pipelines.synthetic_crowds.test_bodies import plain_dress, plain_shape
@@ -43,7 +43,8 @@ def _two_people(
     actors = jax.vmap(actor)(angles, heading)
     cast = arrange(key, actors, hips, scale, layer, jnp.ones(2, bool), SIZE)
     image, canvas = render_cast(key, cast, EMPTY_SCENE)
-    return annotate(image, canvas, cast, bodies.landmark_indices(COCO_17))
+    names = bodies.landmark_indices(COCO_17)
+    return annotate(image, canvas, cast.landmarks[:, names], cast.reach[:, names], cast.present)
 
 
 def two_people(

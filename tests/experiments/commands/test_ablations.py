@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.commands import ablations
+from experiments.commands import ablations, small_runs
 from experiments.configs import load_config
 from experiments.configs.paper_rows import ABLATIONS
 from experiments.testing.ablation_tables import write_tables
@@ -36,9 +36,9 @@ def recorded(monkeypatch):
         (out / "annotations").mkdir(parents=True)
         (out / "annotations" / f"person_keypoints_{split}.json").write_text("{}")
 
-    monkeypatch.setattr(ablations, "train", train)
-    monkeypatch.setattr(ablations, "evaluate_checkpoint", evaluate)
-    monkeypatch.setattr(ablations.synthesize, "main", synthesize)
+    monkeypatch.setattr(small_runs, "train", train)
+    monkeypatch.setattr(small_runs, "evaluate_checkpoint", evaluate)
+    monkeypatch.setattr(small_runs.synthesize, "main", synthesize)
     return trained, tested
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from experiments.commands.convert import main as convert
 from experiments.commands.predict import main
-from experiments.testing.picture_prediction import predict_tasks
+from experiments.configs import load_config
 from experiments.testing.pictures import drawing_names, plan
+from experiments.testing.user_prediction import predict_inputs
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError
 from pinet_jax.images import read_image
@@ -65,15 +66,16 @@ def picture(path, height=64, width=96, color=RED):
     return path
 
 
-def run(paths, out, *, predictor=None, batch_size=2, score_threshold=0.1):
+def run(paths, out, *, predictor=None, batch_size=2, score_threshold=0.1, every=1):
     """Plans and predicts; (failures, entries of poses.json)."""
     tasks, unusable = plan(paths, out)
-    unreadable = predict_tasks(
+    unreadable = predict_inputs(
         tasks,
         predictor or FakePredictor(),
         out,
         score_threshold=score_threshold,
         batch_size=batch_size,
+        every=every,
     )
     return unusable + unreadable, json.loads((out / "poses.json").read_text())
 
@@ -251,7 +253,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
 def test_nothing_readable_leaves_no_poses(tmp_path):
     path = picture(tmp_path / "a.jpg")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(InputError, match="none of the pictures could be read"):
+    with pytest.raises(InputError, match="none of the inputs could be read"):
         run([path], tmp_path / "out")
     assert not (tmp_path / "out" / "poses.json").exists()
 
@@ -329,7 +331,8 @@ def test_golden_poses_on_the_command_line(tmp_path):
     image = shared_data("crowdpose", "images", str(figures["image_file"]))
     np.savez(tmp_path / "weights.npz", **state_dict("crowdpose"))
     checkpoint = tmp_path / "checkpoint"
-    convert(str(tmp_path / "weights.npz"), config="crowdpose", out=str(checkpoint))
+    model = load_config("crowdpose").model
+    convert(str(tmp_path / "weights.npz"), config="crowdpose", model=model, out=str(checkpoint))
     size = int(figures["input_size"])
     inference = PINetInference(input_size=size)
     main((image,), checkpoint=checkpoint, out=tmp_path / "out", inference=inference)

@@ -200,7 +200,7 @@ def test_an_empty_folder_is_an_error(tmp_path):
 
 def test_an_unwritable_place_is_an_error(ochuman, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="could not be built"):
+    with pytest.raises(InputError, match="cannot be written"):
         main("ochuman", data_dir=ochuman[0], out=tmp_path / "file")
 
 
@@ -295,7 +295,7 @@ def test_a_killed_prepare_leaves_nothing_that_passes_for_whole(ochuman, killed):
 def test_two_at_once_are_refused(ochuman, tmp_path):
     process = _stuck(ochuman[0], tmp_path / "out", tmp_path / "reached")
     try:
-        with pytest.raises(InputError, match="another `prepare` is at work"):
+        with pytest.raises(InputError, match="another prepare is at work"):
             main("ochuman", data_dir=ochuman[0], out=tmp_path / "out")
     finally:
         process.kill()

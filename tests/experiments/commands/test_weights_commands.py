@@ -1,5 +1,6 @@
 """convert and export, from the command line on."""
 
+import dataclasses
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 
 from experiments import cli
-from experiments.commands import convert, export
+from experiments.commands import export
 from experiments.configs import available_configs, load_config
 from pinet_jax.checkpoints import load_config as load_stored
 from pinet_jax.errors import InputError
+from pinet_jax.interop.state_dict import to_state_dict
 from pinet_jax.interop.weight_files import read_arrays
+from pinet_jax.methods.base import init_variables
 from tests.weights_rule import state_dict
 
 MICRO_CONFIG = """
@@ -25,12 +28,13 @@ def get_config():
 """
 
 
+def converted(*arguments):
+    cli.run("convert", [str(word) for word in arguments])
+
+
 @pytest.fixture
 def micro(tmp_path):
     """A config file of the user's own, and weights for it."""
-    from pinet_jax.interop.state_dict import to_state_dict
-    from pinet_jax.methods.base import init_variables
-
     config = tmp_path / "mine.py"
     config.write_text(MICRO_CONFIG)
     method = load_config(str(config)).model
@@ -46,7 +50,7 @@ def test_weights_go_in_and_out_unchanged(micro, format, suffix, tmp_path):
     if format == "torch":
         pytest.importorskip("torch")
     config, weights, state = micro
-    convert.main(str(weights), config=str(config), out=str(tmp_path / "checkpoint"))
+    converted(weights, "--config", config, "--out", tmp_path / "checkpoint")
     out = tmp_path / f"out{suffix}"
     export.main(checkpoint=str(tmp_path / "checkpoint"), format=format, out=str(out))
     back = read_arrays(out)
@@ -57,12 +61,12 @@ def test_weights_go_in_and_out_unchanged(micro, format, suffix, tmp_path):
 
 def test_a_released_model_is_converted(tmp_path):
     np.savez(tmp_path / "coco.npz", **state_dict("coco"))
-    convert.main(str(tmp_path / "coco.npz"), config="coco", out=str(tmp_path / "checkpoint"))
+    converted(tmp_path / "coco.npz", "--config", "coco", "--out", tmp_path / "checkpoint")
     method, inference = load_stored(tmp_path / "checkpoint")
     experiment = load_config("coco")
     assert (method, inference) == (experiment.model, experiment.inference)
     with pytest.raises(InputError, match=r"coco\.npz: does not fit the network; missing \[pr"):
-        convert.main(str(tmp_path / "coco.npz"), config="ochuman", out=str(tmp_path / "other"))
+        converted(tmp_path / "coco.npz", "--config", "ochuman", "--out", tmp_path / "other")
 
 
 def test_a_network_may_be_in_two_files(micro, tmp_path, monkeypatch):
@@ -74,7 +78,7 @@ def test_a_network_may_be_in_two_files(micro, tmp_path, monkeypatch):
     first, second = map(str, halves)
     out = str(tmp_path / "checkpoint")
     with pytest.raises(InputError, match=r"first\.npz: does not fit the network; missing"):
-        convert.main(first, config=str(config), out=out)
+        converted(first, "--config", config, "--out", out)
     arguments = [first, "--also", second, "--config", str(config), "--out", out]
     monkeypatch.setattr(sys, "argv", ["pinet-jax", "convert", *arguments])
     cli.main()
@@ -82,6 +86,17 @@ def test_a_network_may_be_in_two_files(micro, tmp_path, monkeypatch):
     back = read_arrays(tmp_path / "out.npz")
     assert back.keys() == state.keys()
     assert all((back[name] == state[name]).all() for name in names)
+
+
+def test_fields_of_the_network_are_flags(micro, tmp_path):
+    config, _, _ = micro
+    method = load_config(str(config)).model
+    wide = dataclasses.replace(method, backbone=dataclasses.replace(method.backbone, width=8))
+    state = to_state_dict(init_variables(wide), wide)
+    np.savez(tmp_path / "wide.npz", **state)
+    out = tmp_path / "checkpoint"
+    converted(tmp_path / "wide.npz", "--config", config, "--model.backbone.width", 8, "--out", out)
+    assert load_stored(out)[0] == wide
 
 
 def test_a_suffix_of_another_format_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Rendered crowds that are trained on more than once."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections import Counter
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.configs import load_config
 from experiments.configs.base import SyntheticConfig
 from experiments.training import data as training_data
 from experiments.training.data import crowds_of_step, mirrored
@@ -97,3 +99,30 @@ def test_batches_come_again_mirrored_also_after_a_restart(monkeypatch):
 
     resumed = read(3, 2)
     jax.tree.map(np.testing.assert_array_equal, resumed, from_start[3:])
+
+
+def test_persons_of_rendered_crowds_come_in_the_same_way():
+    """Crops of the crowds' people, as often as `passes` says; the same after a restart."""
+    config = load_config("simple_baseline_coco")
+    config = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, crop_shape=(64, 32)),
+        synthetic=dataclasses.replace(experiment().synthetic, passes=2),
+        training=dataclasses.replace(config.training, batch_size=4),
+    )
+    data = training_data.open_training_data(config)
+    everywhere = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def read(start, count):
+        batches = data.batches(start, everywhere)
+        with contextlib.closing(batches):
+            return jax.device_get(list(itertools.islice(batches, count)))
+
+    whole = read(0, 3)
+    assert np.concatenate([ids for _, ids in whole]).tolist() == np.repeat(range(6), 2).tolist()
+    jax.tree.map(np.testing.assert_array_equal, read(2, 1), whole[2:])
+    batch, _ = whole[0]
+    assert batch["image"].shape == (4, 64, 32, 3)
+    assert set(config.model.batch_arrays) <= set(batch)
+    assert (batch["keypoints"][..., 2] > 0).any(axis=(1, 2)).all()
+    assert data.images_per_epoch == config.synthetic.epoch_images

@@ -12,10 +12,13 @@ from experiments import cli
 from experiments.commands import train as train_command
 from experiments.training import loop
 from experiments.training.loop import train
+from experiments.training.start import InitialWeights
 from pinet_jax.checkpoint_folders import step_folders
 from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.methods.cid import CID, CIDInference
+from pinet_jax.methods.dekr import DEKR, DEKRInference
+from pinet_jax.methods.higher_hrnet import HigherHRNet, HigherHRNetInference
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.skeletons import CROWDPOSE_14
 from tests.tiny import BACKBONE, MODEL, experiment, with_loop
@@ -71,10 +74,26 @@ def test_what_a_killed_run_leaves_is_no_obstacle(whole, tmp_path):
     assert all(path.name.isdigit() for path in checkpoints.iterdir())
 
 
-def test_random_losses_go_on_as_if_never_stopped(tmp_path):
-    """CID moves people's positions at random: by the step, not by when the training began."""
-    model = CID(backbone=BACKBONE)
-    inference = CIDInference(input_size=64, flip=False)
+FINEST = dataclasses.replace(BACKBONE, concatenated=False)
+SYSTEMS = {
+    "cid": (CID(backbone=BACKBONE), CIDInference(input_size=64, flip=False)),  # moves people
+    "dekr": (DEKR(backbone=BACKBONE, offset_channels=3), DEKRInference(input_size=64, flip=False)),
+    "higher_hrnet": (
+        HigherHRNet(backbone=FINEST, blocks=1),
+        HigherHRNetInference(input_size=64, flip=False),
+    ),
+    "ae": (
+        HigherHRNet(backbone=FINEST, doublings=0),
+        HigherHRNetInference(input_size=64, flip=False),
+    ),
+}
+LATER = [pytest.param(name, marks=[] if name == "cid" else pytest.mark.slow) for name in SYSTEMS]
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_other_systems_go_on_as_if_never_stopped(tmp_path, name):
+    """CID's random positions too: by the step, not by when the training began."""
+    model, inference = SYSTEMS[name]
     config = dataclasses.replace(CONFIG, model=model, inference=inference)
     state = jax.device_get(run(tmp_path, config))
     shutil.rmtree(tmp_path / "checkpoints" / "4")
@@ -118,13 +137,13 @@ def test_another_network_is_refused_with_the_difference(whole):
 def test_it_starts_from_a_whole_network(whole, tmp_path):
     workdir, last = whole
     config = experiment(epochs=0, seed=5, ema_decay=0.9)
-    state = train(config, tmp_path, init_model=workdir, devices=jax.devices()[:1])
+    state = train(config, tmp_path, init=InitialWeights(model=workdir), devices=jax.devices()[:1])
     assert state.step == 0
     assert_same(state.params, last.params)
     assert_same(state.average["params"], last.params)
     assert_same(state.batch_stats, last.batch_stats)
     with pytest.raises(UsageError, match="--init-backbone and --init-model: give one"):
-        train(CONFIG, tmp_path, init_model=workdir, init_backbone=workdir)
+        train(CONFIG, tmp_path, init=InitialWeights(workdir, workdir))
 
 
 def test_it_goes_on_with_another_number_of_devices(whole, tmp_path):

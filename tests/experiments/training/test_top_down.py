@@ -16,7 +16,7 @@ from pinet_jax.errors import InputError, UsageError
 from pinet_jax.methods.simple_baseline import TopDownInference
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.resnet import ResNetConfig
-from pinet_jax.training import OptimizerConfig
+from pinet_jax.optimizers import OptimizerConfig
 from tests.conftest import shared_data
 
 STEPS = 600

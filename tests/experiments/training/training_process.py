@@ -26,7 +26,8 @@ from experiments.training.loop import Stopped, train
 from experiments.training.process import prepare_process
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.inputs import normalize
-from pinet_jax.training import OptimizerConfig, Training
+from pinet_jax.optimizers import OptimizerConfig
+from pinet_jax.training import Training
 from tests.data_pipelines.memory_records import make_records
 from tests.tiny import MODEL, experiment
 

@@ -16,11 +16,13 @@ from pinet_jax.interop.stablehlo_writer import write_program_file
 from pinet_jax.methods import METHODS
 from pinet_jax.methods.cid import CID
 from pinet_jax.methods.dekr import DEKR
+from pinet_jax.methods.higher_hrnet import HigherHRNet
 from tests import tiny
 from tests.conftest import ROOT
 from tests.pinet_jax.methods.test_simple_baseline import HRNET, RESNET
 
 METHOD = tiny.MODEL
+FINEST = dataclasses.replace(tiny.MICRO, concatenated=False)
 INFERENCE = dataclasses.replace(METHOD.inference_type(), input_size=64)
 EVERY_METHOD = [
     METHOD,
@@ -28,6 +30,7 @@ EVERY_METHOD = [
     pytest.param(HRNET, marks=pytest.mark.slow),
     pytest.param(DEKR(backbone=tiny.MICRO, offset_channels=3), marks=pytest.mark.slow),
     pytest.param(CID(backbone=tiny.MICRO), marks=pytest.mark.slow),
+    pytest.param(HigherHRNet(backbone=FINEST, blocks=1), marks=pytest.mark.slow),
 ]
 # Run where the package's networks and what they are made of cannot be imported.
 ALONE = """

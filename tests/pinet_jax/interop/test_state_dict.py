@@ -104,8 +104,11 @@ def test_an_imagenet_file_replaces_the_backbone_alone():
     assert_equal(replaced["params"]["backbone"], other["params"]["backbone"])
     assert_equal(replaced["params"]["pr"], variables["params"]["pr"])
     assert_equal(replaced["params"]["ppg"], variables["params"]["ppg"])
-    with pytest.raises(InputError, match=r"unexpected \[backbone\.fc\.weight\]"):
-        replace_backbone(variables, published | {"fc.weight": np.zeros(1)}, MICRO_CONFIG)
+    with pytest.raises(InputError, match=r"unexpected \[backbone\.conv1\.bias\]"):
+        replace_backbone(variables, published | {"conv1.bias": np.zeros(1)}, MICRO_CONFIG)
+    whole = replace_backbone(variables, micro_state(seed=1), MICRO_CONFIG)  # with its heads
+    assert_equal(whole, replaced)
+    assert_equal(replace_backbone(variables, published | {"head.w": 0}, MICRO_CONFIG), replaced)
     del published["conv1.weight"]
     with pytest.raises(InputError, match=r"missing \[backbone\.conv1\.weight\]"):
         replace_backbone(variables, published, MICRO_CONFIG)

@@ -1,5 +1,6 @@
 """Weight files: exact round trips, and strangers' files refused without running them."""
 
+import argparse
 import os
 import pickle
 
@@ -122,3 +123,30 @@ def test_a_torch_file_of_other_things_is_refused(tmp_path):
     torch.save({"a": "text"}, tmp_path / "text.pth")
     with pytest.raises(InputError, match=r"text\.pth.*'a' is no tensor"):
         read_arrays(tmp_path / "text.pth")
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+def test_what_training_scripts_keep_beside_the_weights_is_no_obstacle(key, tmp_path):
+    torch = pytest.importorskip("torch")
+    beside = {
+        "epoch": 1,
+        "perf": np.float64(0.6),
+        "best": np.float32(1),
+        "count": np.int64(3),
+        "history": np.arange(3.0),
+        "args": argparse.Namespace(lr=0.1),
+    }
+    torch.save({key: {"module.a": torch.ones(2)}, **beside}, tmp_path / "a.pth")
+    read = read_arrays(tmp_path / "a.pth")
+    assert read.keys() == {"a"}
+    np.testing.assert_array_equal(read["a"], [1, 1])
+
+
+def test_what_stands_in_the_way_is_named_on_one_line(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "a.pth")
+    with pytest.raises(InputError) as caught:
+        read_arrays(tmp_path / "a.pth")
+    message = str(caught.value)
+    assert "it holds a torch.nn.modules.linear.Linear); save its state dict alone" in message
+    assert message.isprintable()

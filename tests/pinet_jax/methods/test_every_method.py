@@ -1,5 +1,6 @@
 """What training, testing and files ask of every method, on its smallest network."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -17,23 +18,30 @@ from pinet_jax.methods import METHODS, config_from_json, config_to_json
 from pinet_jax.methods.base import abstract_variables, init_variables
 from pinet_jax.methods.cid import CID, CIDInference
 from pinet_jax.methods.dekr import DEKR, DEKRInference
+from pinet_jax.methods.higher_hrnet import HigherHRNet, HigherHRNetInference
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.networks.hrnet import W48
 from pinet_jax.networks.layers import Compute
 from pinet_jax.networks.rescoring import COCO_RESCORING
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.runtime import make_mesh, replicated, split_by_image
 from pinet_jax.skeletons import CROWDPOSE_14
-from pinet_jax.training import OptimizerConfig, Training, TrainingConfig, compile_train_step
+from pinet_jax.training import Training, TrainingConfig, compile_train_step
 from tests.tiny import MICRO, batch, lively_variables
 
+FINEST = dataclasses.replace(MICRO, concatenated=False)
 VALUES = {
     "spm": PINet(partition="center", backbone=MICRO, refinement=None),
     "cid": CID(backbone=MICRO),
+    "higher_hrnet": HigherHRNet(backbone=FINEST, blocks=1),
+    "ae": HigherHRNet(backbone=FINEST, doublings=0),
     "dekr": DEKR(backbone=MICRO, offset_channels=3, rescoring=COCO_RESCORING),
 }
 TESTS = {
     "spm": PINetInference(input_size=64, fusion=False),
     "cid": CIDInference(input_size=64, oks_threshold=0.7),
+    "higher_hrnet": HigherHRNetInference(input_size=64, scales=(1.0, 0.5)),
+    "ae": HigherHRNetInference(input_size=64, poses=20),
     "dekr": DEKRInference(input_size=64, scales=(1.0, 2.0), fusion=True),
 }
 each = pytest.mark.parametrize("name", VALUES)

@@ -168,7 +168,7 @@ def test_several_devices_share_a_batch():
 
 def test_without_boxes_it_says_what_to_give():
     images, _ = images_and_boxes((1,))
-    with pytest.raises(InputError, match="give --boxes, a file of COCO annotations"):
+    with pytest.raises(InputError, match="needs people's boxes: of annotations"):
         predictor(RESNET).predict(images[0])
 
 

@@ -12,8 +12,9 @@ from pinet_jax.interop.state_dict import from_state_dict, to_state_dict
 from pinet_jax.methods import config_from_json, config_to_json
 from pinet_jax.methods.base import init_variables
 from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet, TopDownInference
+from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.runtime import make_mesh, replicated
-from pinet_jax.training import OptimizerConfig, Training, TrainingConfig, compile_train_step
+from pinet_jax.training import Training, TrainingConfig, compile_train_step
 from tests.pinet_jax.methods.test_simple_baseline import HRNET, RESNET, SHAPE
 
 METHODS = pytest.mark.parametrize("method", [RESNET, HRNET], ids=["resnet", "hrnet"])

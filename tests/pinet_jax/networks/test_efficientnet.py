@@ -15,7 +15,8 @@ from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.efficientnet import LITE0, LITE2, EfficientNetLite, EfficientNetLiteConfig
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.layers import Compute, make_layers
-from pinet_jax.training import OptimizerConfig, Training, TrainingConfig
+from pinet_jax.optimizers import OptimizerConfig
+from pinet_jax.training import Training, TrainingConfig
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional

@@ -1,0 +1,249 @@
+"""The demo's page, made with Gradio: for this machine alone, and with nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Before Gradio is imported: it would tell its makers about every page.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from experiments.demo.analysis import Analysis, Analyst, Look, Switches
+from experiments.demo.drawing import (
+    TABLE_HEADERS,
+    keypoint_table,
+    person_picture,
+    result_entries,
+    steps,
+    whole_picture,
+)
+from pinet_jax.errors import InputError, UsageError
+
+HOST = "127.0.0.1"
+_LARGEST_FILE = 50  # MB; `read_image` has its own limit of pixels
+_LARGEST_UPLOAD = "500mb"  # beyond it Gradio itself breaks the upload off
+_EXAMPLES = Path(__file__).with_name("examples")
+# A browser that follows this asks no other machine for anything.
+_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+
+
+class _OwnMachineOnly:
+    """Puts `_POLICY` on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                header = (b"content-security-policy", _POLICY.encode())
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        await self._app(scope, receive, with_policy)
+
+
+class _Answers:
+    """What the page's controls call; every answer is a list of its outputs' new values."""
+
+    def __init__(self, analyst: Analyst, folder: Path) -> None:
+        self._analyst = analyst
+        self._folder = folder
+
+    def everything(
+        self, path: str | None, flip: bool, refinement: bool, fused: bool, oks: float, score: float
+    ) -> list[Any]:
+        """Steps, choice of people, one person's picture and table, files, and a summary."""
+        if path is None:
+            return [None, gr.Dropdown(choices=[], value=None), None, None, None, None, _WELCOME]
+        look, analysis = self._analyze(path, flip, refinement, fused, oks)
+        method = self._analyst.method
+        shown = [n for n, own in enumerate(analysis.scores) if own >= score]
+        choices = [(f"{n + 1} (score {analysis.scores[n]:.2f})", n) for n in shown]
+        first = shown[0] if shown else None
+        people = gr.Dropdown(choices=choices, value=first)
+        height, width = look.image.shape[:2]
+        summary = f"**{Path(path).name}**, {width} x {height}: {len(shown)} people"
+        gallery = [tuple(step) for step in steps(look, analysis, method, score)]
+        files = self._files(Path(path).stem, look, analysis, score)
+        return [gallery, people, *self._person(look, analysis, first, refinement), *files, summary]
+
+    def person(
+        self,
+        path: str | None,
+        person: int | None,
+        flip: bool,
+        refinement: bool,
+        fused: bool,
+        oks: float,
+    ) -> list[Any]:
+        """One person's picture and table."""
+        if path is None:
+            return [None, None]
+        look, analysis = self._analyze(path, flip, refinement, fused, oks)
+        return self._person(look, analysis, person, refinement)
+
+    def _analyze(
+        self, path: str, flip: bool, refinement: bool, fused: bool, oks: float
+    ) -> tuple[Look, Analysis]:
+        """Raises gr.Error, which the page shows, where the file is no picture."""
+        name = Path(path).name
+        size = Path(path).stat().st_size / 1e6
+        if size > _LARGEST_FILE:
+            raise gr.Error(
+                f"{name}: {size:.0f} MB; this page takes files of up to {_LARGEST_FILE} MB. "
+                "`pinet-jax predict` takes larger ones."
+            )
+        try:
+            look = self._analyst.look(Path(path), flip)
+        except InputError as error:
+            raise gr.Error(str(error).replace(path, name), title="Not a photograph") from error
+        return look, self._analyst.analyze(look, Switches(flip, refinement, fused, oks))
+
+    def _person(
+        self, look: Look, analysis: Analysis, person: int | None, refinement: bool
+    ) -> list[Any]:
+        if person is None or person >= len(analysis.scores):
+            return [None, None]
+        method, stage = self._analyst.method, "refined" if refinement else "coarse"
+        count = len(analysis.members[person])
+        parts = [method.parts[analysis.parts[member]].name for member in analysis.members[person]]
+        picture = person_picture(look, analysis, method, person, stage)
+        caption = f"{count} candidates: {', '.join(parts)}"
+        return [[(picture, caption)], keypoint_table(analysis, method, person)]
+
+    def _files(self, stem: str, look: Look, analysis: Analysis, score: float) -> list[str]:
+        poses = self._folder / f"{stem}_poses.json"
+        poses.write_text(json.dumps(result_entries(stem, analysis, score)))
+        picture = self._folder / f"{stem}_poses.jpg"
+        picture.write_bytes(whole_picture(look, analysis, self._analyst.method, score))
+        return [str(poses), str(picture)]
+
+
+_WELCOME = "Drop a photograph, or choose one of the examples."
+_INTRODUCTION = """# People in a crowd, found by PINet
+Every part of a body, head, trunk or legs, proposes a whole pose (**coarse**). A graph network
+corrects it (**refined**). The candidates of one person are found by OKS and **fused**: of every
+keypoint the surest one stays. Nothing leaves this machine."""
+
+
+def make_page(analyst: Analyst, folder: Path) -> gr.Blocks:
+    """The page.
+
+    Args:
+        analyst: the network.
+        folder: for the files to download.
+    """
+    answers, tested = _Answers(analyst, folder), analyst.inference
+    examples = sorted(str(file) for file in _EXAMPLES.glob("*.jpg"))
+    with gr.Blocks(title="PINet", analytics_enabled=False, fill_width=True) as page:
+        gr.Markdown(_INTRODUCTION)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                file = gr.File(label="Photograph: drop it here, or click", elem_id="photograph")
+                chosen = gr.Gallery(
+                    examples, label="Examples", columns=2, show_label=False, object_fit="cover",
+                    allow_preview=False, interactive=False, buttons=[], height="auto",
+                    elem_id="examples",
+                )  # fmt: skip
+                flip = gr.Checkbox(tested.flip, label="Flip: average with the mirror image")
+                refinement = gr.Checkbox(True, label="PR: pose refinement")
+                fused = gr.Checkbox(tested.fusion, label="PF: pose fusion")
+                score = gr.Slider(0, 1, 0.1, step=0.01, label="Score threshold")
+                oks = gr.Slider(0, 1, tested.oks_threshold, step=0.01, label="OKS threshold")
+                gr.Markdown("Downloads:")
+                with gr.Row():
+                    poses_file = gr.DownloadButton("Poses (JSON)", elem_id="poses")
+                    picture_file = gr.DownloadButton("Picture", elem_id="picture")
+            with gr.Column(scale=3, min_width=600):
+                summary = gr.Markdown(_WELCOME, elem_id="summary")
+                gallery = gr.Gallery(
+                    label="Click one, and step through them with the arrow keys", columns=3,
+                    object_fit="contain", format="jpeg", buttons=[], interactive=False,
+                    height="auto", elem_id="steps",
+                )  # fmt: skip
+                person = gr.Dropdown([], label="A person, best first", elem_id="person")
+                with gr.Row():
+                    candidates = gr.Gallery(
+                        label="The person's candidates, a colour a part", columns=1,
+                        object_fit="contain", format="jpeg", buttons=[], interactive=False,
+                        elem_id="candidates",
+                    )  # fmt: skip
+                    table = gr.Dataframe(
+                        headers=list(TABLE_HEADERS), label="Where each keypoint comes from",
+                        interactive=False, buttons=[], elem_id="keypoints", max_height=700,
+                        column_widths=["30%", "15%", "15%", "15%", "15%", "10%"],
+                    )  # fmt: skip
+        path = gr.State(None)
+        outputs = [gallery, person, candidates, table, poses_file, picture_file, summary]
+        inputs = [path, flip, refinement, fused, oks, score]
+        file.change(lambda given: given, file, path, api_name=False)
+        chosen.select(_example(examples), None, path, api_name=False)
+        for control in (path, flip, refinement, fused):
+            control.change(answers.everything, inputs, outputs, api_name=False)
+        for slider in (oks, score):
+            slider.change(
+                answers.everything, inputs, outputs, api_name=False, trigger_mode="always_last"
+            )
+        person.input(
+            answers.person, [path, person, *inputs[1:5]], [candidates, table], api_name=False
+        )
+    return page
+
+
+def _example(examples: Sequence[str]) -> Any:
+    def choose(event: gr.SelectData) -> str:
+        return examples[event.index]
+
+    return choose
+
+
+def serve(analyst: Analyst, port: int) -> None:
+    """Serves the page until Ctrl-C. Uploads and results are removed at the end.
+
+    Raises:
+        UsageError: the port is taken.
+    """
+    _check_free(port)
+    with tempfile.TemporaryDirectory(prefix="pinet_jax_demo_") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        app = gr.mount_gradio_app(
+            FastAPI(
+                middleware=[
+                    Middleware(_OwnMachineOnly),
+                    # Other sites may have names that lead here.
+                    Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
+                ]
+            ),
+            make_page(analyst, Path(folder)),
+            path="/",
+            footer_links=[],
+            max_file_size=_LARGEST_UPLOAD,
+            ssr_mode=False,
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        )
+        print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
+        uvicorn.run(app, host=HOST, port=port, log_level="warning")
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as test:
+        test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            test.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"--port {port}: cannot be used ({reason}); name another") from error

@@ -1,0 +1,225 @@
+"""Pictures in, named poses out: what `pinet_jax.load()` gives.
+
+The level below is `inference.Predictor`: arrays in, arrays out.
+
+Legend for shapes: H rows, W columns of a picture, N poses, K keypoints, M boxes.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from PIL import Image
+
+from pinet_jax.checkpoints import load_model
+from pinet_jax.errors import InputError, UsageError
+from pinet_jax.evaluation.result_files import Entry, pose_entries
+from pinet_jax.images import image_size, pixels_of, read_image
+from pinet_jax.inference import Predictor, default_batch_size
+from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.pixel_arrays import rgb_pixels
+from pinet_jax.poses import Poses
+from pinet_jax.pretrained import PHOTOGRAPHS
+from pinet_jax.skeletons import Skeleton
+from pinet_jax.visualization import draw_poses
+
+Picture = str | PathLike | Image.Image | np.ndarray
+
+
+class Point(NamedTuple):
+    """A keypoint in pixels of its picture; the centre of the first pixel is at (0, 0)."""
+
+    x: float
+    y: float
+    score: float
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class PicturePoses:
+    """The poses of one picture, best first.
+
+    Attributes:
+        source: the picture, as it was given.
+        name: of its file; its place among the pictures where it came without one.
+        skeleton: names the keypoints.
+        stages: the poses by stage, in the order in which they come to be; the last is "final".
+    """
+
+    source: Picture
+    name: str
+    skeleton: Skeleton
+    stages: Mapping[str, Poses]
+
+    @property
+    def keypoints(self) -> np.ndarray:
+        """float32 [N, K, 3]: x, y and score."""
+        return self.stages["final"].keypoints
+
+    @property
+    def scores(self) -> np.ndarray:
+        """float32 [N], of whole poses."""
+        return self.stages["final"].scores
+
+    @property
+    def people(self) -> list[dict[str, Point]]:
+        """Every pose as its keypoints by name."""
+        return [
+            {
+                name: Point(*values)
+                for name, values in zip(self.skeleton.keypoints, pose, strict=True)
+            }
+            for pose in self.keypoints.tolist()
+        ]
+
+    def draw(self, score_threshold: float = 0.1) -> Image.Image:
+        """The picture with its poses; those with a score below the threshold are left out."""
+        return Image.fromarray(
+            draw_poses(
+                _pixels(self.source, self.name),
+                self.keypoints,
+                self.scores,
+                self.skeleton,
+                score_threshold=score_threshold,
+            )
+        )
+
+    def to_coco(self, image_id: int | str | None = None) -> list[Entry]:
+        """The poses in COCO's result format, ready for `json.dumps`.
+
+        Args:
+            image_id: of the annotations; `name` if None.
+        """
+        own = self.name if image_id is None else image_id
+        return pose_entries(own, self.keypoints, self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        return f"<PicturePoses {self.name}: {len(self)} poses of {self.skeleton.name}>"
+
+
+class PicturePredictor:
+    """Finds everybody in pictures of any kind and size.
+
+    Attributes:
+        predictor: the level below.
+    """
+
+    def __init__(self, predictor: Predictor, batch_size: int | None = None) -> None:
+        """Makes one.
+
+        Args:
+            predictor: the network and its test procedure.
+            batch_size: frames of one size that go through the device at a time, at most.
+        """
+        self.predictor = predictor
+        self._batch_size = batch_size or default_batch_size(predictor.devices)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The keypoints."""
+        return self.predictor.skeleton
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is also a Sequence of them
+        self, pictures: Picture, boxes: np.ndarray | None = None
+    ) -> PicturePoses: ...
+
+    @overload
+    def __call__(
+        self, pictures: Sequence[Picture], boxes: Sequence[np.ndarray] | None = None
+    ) -> list[PicturePoses]: ...
+
+    def __call__(
+        self,
+        pictures: Picture | Sequence[Picture],
+        boxes: np.ndarray | Sequence[np.ndarray] | None = None,
+    ) -> PicturePoses | list[PicturePoses]:
+        """The poses of a picture, or of each of many, which need not share a size.
+
+        Args:
+            pictures: paths, Pillow's pictures, and arrays uint8 [H, W, 3] in RGB; one, or many.
+            boxes: float [M, 5], x, y, width, height and score in pixels, which top-down methods
+                need; for many pictures, one array each.
+
+        Raises:
+            InputError: a file is no picture, an array has another shape or dtype, or boxes are
+                missing.
+        """
+        if isinstance(pictures, Picture):
+            (only,) = self._predict([pictures], None if boxes is None else [np.asarray(boxes)])
+            return only
+        return self._predict(list(pictures), None if boxes is None else list(boxes))
+
+    def _predict(
+        self, pictures: Sequence[Picture], boxes: Sequence[np.ndarray] | None
+    ) -> list[PicturePoses]:
+        if boxes is not None and len(boxes) != len(pictures):
+            raise UsageError(f"boxes of {len(boxes)} pictures, and {len(pictures)} pictures")
+        names = [_name(picture, place) for place, picture in enumerate(pictures)]
+        groups = collections.defaultdict(list)  # pictures of one frame size share batches
+        for place, picture in enumerate(pictures):
+            groups[self.predictor.frame_shapes(_shape(picture, names[place]))].append(place)
+
+        def frames(places: Sequence[int]) -> Iterator[tuple[int, list]]:
+            for place in places:
+                pixels = _pixels(pictures[place], names[place])
+                own = None if boxes is None else boxes[place]
+                yield place, self.predictor.frames(pixels, own)
+
+        found: dict[int, Mapping[str, Poses]] = {}
+        for places in groups.values():
+            size = min(self._batch_size, len(places)) if boxes is None else self._batch_size
+            found |= dict(self.predictor.predict_stream(frames(places), size))
+        return [
+            PicturePoses(picture, names[place], self.skeleton, found[place])
+            for place, picture in enumerate(pictures)
+        ]
+
+
+def load_predictor(
+    checkpoint: str | PathLike | None, inference: Mapping[str, Any]
+) -> PicturePredictor:
+    """As `pinet_jax.load`."""
+    model = load_model(PHOTOGRAPHS if checkpoint is None else checkpoint)
+    procedure = _replaced(model.inference, inference)
+    return PicturePredictor(Predictor(model.method, model.variables, procedure))
+
+
+def _replaced(inference: InferenceConfig, fields: Mapping[str, Any]) -> InferenceConfig:
+    known = [field.name for field in dataclasses.fields(inference)]
+    for name in fields:
+        if name not in known:
+            raise UsageError(f"{name}: the test procedure has no such field: {', '.join(known)}")
+    return dataclasses.replace(inference, **fields)
+
+
+def _name(picture: Picture, place: int) -> str:
+    return Path(picture).name if isinstance(picture, str | PathLike) else f"picture {place}"
+
+
+def _shape(picture: Picture, name: str) -> tuple[int, int]:
+    """(H, W) of the upright picture, without decoding a file."""
+    if isinstance(picture, str | PathLike):
+        return image_size(Path(picture))
+    height, width, _ = _pixels(picture, name).shape
+    return height, width
+
+
+def _pixels(picture: Picture, name: str) -> np.ndarray:
+    """uint8 [H, W, 3], RGB, upright."""
+    if isinstance(picture, str | PathLike):
+        return read_image(Path(picture))
+    if isinstance(picture, Image.Image):
+        return pixels_of(picture, name)
+    try:
+        return rgb_pixels(picture)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error

@@ -1,0 +1,275 @@
+"""Videos through `predict`: made by OpenCV, a brightness a frame, so that each one is known."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import cv2
+import numpy as np
+import pytest
+
+from experiments.commands.predict import main
+from experiments.testing.pictures import plan
+from experiments.testing.user_prediction import predict_inputs
+from experiments.testing.videos import predict_video
+from pinet_jax.checkpoints import save_model
+from pinet_jax.errors import InputError, UsageError
+from pinet_jax.methods.pinet import PINet, PINetInference
+from pinet_jax.methods.simple_baseline import SimpleBaseline
+from pinet_jax.networks.resnet import ResNetConfig
+from pinet_jax.video_files import VideoReader, video_writer
+from pinet_jax.visualization import person_color
+from tests.conftest import ROOT
+from tests.experiments.commands.test_predict import FakePredictor, picture, run
+from tests.tiny import MICRO, lively_variables
+
+RATE = 12.5
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+
+
+def film(path, frames=8, size=(160, 96), level=lambda i: (40 + 20 * i) % 240):
+    """A video of plain grey frames."""
+    path.parent.mkdir(exist_ok=True)
+    fourcc = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
+    writer = cv2.VideoWriter(str(path), fourcc, RATE, size)
+    for i in range(frames):
+        writer.write(np.broadcast_to(np.uint8(level(i)), (size[1], size[0], 3)).copy())
+    writer.release()
+    return path
+
+
+def frames_of(path):
+    with VideoReader(path) as video:
+        return video, list(video.frames())
+
+
+def reports(capsys):
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if "pinet-jax predict:" in line]
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_every_frame_has_its_number_time_and_poses(tmp_path, suffix):
+    path = film(tmp_path / "in" / f"walk{suffix}")
+    failures, entries = run([path], tmp_path / "out", batch_size=3)
+    assert failures == 0
+    assert [(e["image_id"], e["frame"]) for e in entries] == [(path.name, i) for i in range(8)]
+    np.testing.assert_allclose([e["time"] for e in entries], np.arange(8) / RATE, atol=2e-3)
+    levels = 40 + 20 * np.arange(8)
+    np.testing.assert_allclose([e["score"] for e in entries], levels / 255, atol=0.02)
+
+
+def test_the_drawn_video_has_the_same_rate_size_and_frames(tmp_path):
+    path = film(tmp_path / "in" / "walk.avi")
+    run([path], tmp_path / "out", batch_size=3)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"walk.mp4", "poses.json"}
+    video, frames = frames_of(tmp_path / "out" / "walk.mp4")
+    assert (video.shape, video.rate, len(frames)) == ((96, 160), RATE, 8)
+    for i, frame in enumerate(frames):
+        assert abs(int(frame.pixels[10, 10, 0]) - (40 + 20 * i)) < 8
+    middle = frames[0].pixels[48, 80].astype(int)
+    assert np.abs(middle - person_color(0)).max() < 60  # MPEG-4 halves the colours' resolution
+    assert np.abs(middle - 40).max() > 60
+
+
+def test_frames_of_the_same_video_fill_batches(tmp_path):
+    predictor = FakePredictor()
+    run([film(tmp_path / "in" / "walk.mp4")], tmp_path / "out", predictor=predictor, batch_size=3)
+    assert [(size, len(shapes)) for size, shapes in predictor.batches] == [(3, 3), (3, 3), (3, 2)]
+
+
+def test_every_third_frame_is_looked_at_and_all_are_drawn(tmp_path):
+    path = film(tmp_path / "in" / "walk.mp4")
+    predictor = FakePredictor()
+    _, entries = run([path], tmp_path / "out", predictor=predictor, batch_size=6, every=3)
+    assert [e["frame"] for e in entries] == [0, 3, 6]
+    np.testing.assert_allclose([e["time"] for e in entries], [0, 0.24, 0.48], atol=2e-3)
+    # Frames that wait in memory count: six at a time, and two of three are not looked at.
+    assert [(size, len(shapes)) for size, shapes in predictor.batches] == [(2, 2), (2, 1)]
+    _, frames = frames_of(tmp_path / "out" / "walk.mp4")
+    assert len(frames) == 8
+    for frame in frames:  # those between carry the last poses
+        assert np.ptp(frame.pixels[48, 80]) > 30
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path):
+    """The predictor is never given a frame far ahead of what was written."""
+    path = film(tmp_path / "in" / "long.mp4", frames=60)
+    tasks, _ = plan([path], tmp_path / "out")
+    taken = []
+
+    class Counting(FakePredictor):
+        def frames(self, image, boxes=None):
+            taken.append(1)
+            return super().frames(image)
+
+    ahead = []
+
+    def add(entries):
+        ahead.append(len(taken) - len(ahead))
+
+    predict_video(tasks[0], Counting(), add, every=1, score_threshold=0.1, batch_size=2)
+    assert len(ahead) == 60
+    assert max(ahead) <= 16
+
+
+def test_pictures_and_videos_share_poses_json(tmp_path):
+    source = tmp_path / "in"
+    film(source / "a.mp4", frames=2)
+    picture(source / "b.png")
+    film(source / "a.avi", frames=1)
+    failures, entries = run([source], tmp_path / "out")
+    assert failures == 0
+    assert [e["image_id"] for e in entries] == ["b.png", "a.avi", "a.mp4", "a.mp4"]
+    assert "frame" not in entries[0]
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"in_a.mp4", "in_a_2.mp4", "b.png", "poses.json"}
+
+
+def test_an_odd_size_loses_its_last_row_and_column(tmp_path):
+    like = types.SimpleNamespace(shape=(97, 161), rate=RATE)
+    with video_writer(tmp_path / "a.partial", tmp_path / "a.mp4", like) as write:
+        write(np.zeros((97, 161, 3), np.uint8))
+    (tmp_path / "a.partial").rename(tmp_path / "a.mp4")
+    assert frames_of(tmp_path / "a.mp4")[0].shape == (96, 160)
+
+
+def truncated(path, part):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    return path
+
+
+def test_a_video_that_is_cut_short_is_named_and_kept_as_far_as_it_goes(tmp_path, capsys):
+    path = truncated(film(tmp_path / "in" / "cut.avi", frames=20, level=moving()), 0.5)
+    failures, entries = run([path], tmp_path / "out")
+    assert failures == 1
+    done = len(entries)
+    assert 5 < done < 15
+    (line,) = reports(capsys)
+    wanted = f"{path}: {done} of 20 frames can be read; the first gap is before frame {done}, after"
+    assert wanted in line
+    assert len(frames_of(tmp_path / "out" / "cut.mp4")[1]) == done
+
+
+def test_a_gap_is_named_by_its_frame_and_time(tmp_path, capsys):
+    path = film(tmp_path / "in" / "hole.webm", frames=50, size=(160, 120), level=moving(120))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(content)
+    failures, entries = run([path], tmp_path / "out")
+    times = [e["time"] for e in entries]
+    assert failures == 1 and len(entries) < 49
+    gap = int(np.argmax(np.diff(times))) + 1
+    (line,) = reports(capsys)
+    assert f"the first gap is before frame {gap}, after {times[gap - 1]:.2f} s" in line
+
+
+def moving(height=96):
+    """Frames that do not compress to nothing."""
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+    texture = cv2.resize(coarse, (160, height))
+    return lambda i: np.roll(texture, 3 * i, axis=1)
+
+
+def bad_videos(folder):
+    cut = truncated(film(folder / "cut.mp4"), 0.5)  # its index was at the end
+    (folder / "text.mp4").write_text("no video")
+    (folder / "empty.mov").touch()
+    return {
+        cut: "not a video that OpenCV reads, or one that is cut short",
+        folder / "text.mp4": "not a video that OpenCV reads",
+        folder / "empty.mov": "not a video that OpenCV reads",
+        folder / "missing.mkv": "no such file",
+    }
+
+
+def test_what_is_no_video_is_named_and_stops_nobody(tmp_path, capfd):
+    bad = bad_videos(tmp_path / "bad")
+    good = film(tmp_path / "good.mp4", frames=2)
+    failures, entries = run([*bad, good], tmp_path / "out")
+    assert (failures, len(entries)) == (len(bad), 2)
+    lines = capfd.readouterr().err.splitlines()
+    for path, reason in bad.items():
+        assert sum(f"pinet-jax predict: {path}: {reason}" in line for line in lines) == 1
+    assert not any("ffmpeg" in line.lower() or "moov" in line for line in lines)  # no noise
+
+
+def test_a_video_without_a_frame_leaves_nothing(tmp_path, monkeypatch):
+    path = film(tmp_path / "in" / "a.mp4")
+    monkeypatch.setattr(VideoReader, "frames", lambda self: iter([]))
+    with pytest.raises(InputError, match="none of the inputs could be read"):
+        run([path], tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_ctrl_c_keeps_what_is_done_whole(tmp_path):
+    paths = [film(tmp_path / "in" / name, frames=40) for name in ("a.mp4", "b.mp4")]
+    tasks, _ = plan(paths, tmp_path / "out")
+
+    class Stopped(FakePredictor):
+        def predict_stream(self, images, batch_size):
+            for number, found in enumerate(super().predict_stream(images, batch_size)):
+                if number == 25:
+                    raise KeyboardInterrupt
+                yield found
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_inputs(tasks, Stopped(), tmp_path / "out", score_threshold=0.1, batch_size=2)
+    entries = json.loads((tmp_path / "out" / "poses.json").read_text())
+    done = [e["frame"] for e in entries]
+    assert done == list(range(len(done))) and 15 <= len(done) <= 25
+    assert len(frames_of(tmp_path / "out" / "a.mp4")[1]) == len(done)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.mp4", "poses.json"}
+
+
+def test_inputs_are_never_replaced(tmp_path):
+    path = film(tmp_path / "a.mp4")
+    with pytest.raises(UsageError, match="would replace the input"):
+        plan([path], tmp_path)
+
+
+def test_a_top_down_network_is_refused(tmp_path):
+    method = SimpleBaseline(backbone=ResNetConfig(base_width=4, bottlenecks=(1, 1, 1, 1)))
+    save_model(tmp_path / "c", method, lively_variables(method))
+    path = film(tmp_path / "a.mp4")
+    with pytest.raises(UsageError, match=r"a\.mp4: SimpleBaseline needs people's boxes"):
+        main(
+            (path,),
+            out=tmp_path / "out",
+            checkpoint=tmp_path / "c",
+            inference=method.inference_type(),
+        )
+
+
+@pytest.mark.slow
+def test_the_command_is_stopped_by_ctrl_c(tmp_path):
+    """A whole process, interrupted as a terminal does."""
+    model = PINet(backbone=MICRO, refinement=None)
+    save_model(tmp_path / "c", model, lively_variables(model), PINetInference(input_size=64))
+    path = film(tmp_path / "a.mp4", frames=3000, size=(64, 64), level=lambda i: i % 256)
+    out = tmp_path / "out"
+    command = ["predict", str(path), "--out", str(out), "--checkpoint", str(tmp_path / "c")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.cli", *command, "--no-flip"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax-tests")},
+    )
+    partial = out / "poses.json.partial"
+    while process.poll() is None and not (partial.exists() and partial.stat().st_size > 20_000):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert error.splitlines()[-1] == "pinet-jax predict: stopped"
+    assert "/3000" in error and "Traceback" not in error
+    frames = {e["frame"] for e in json.loads((out / "poses.json").read_text())}
+    assert 0 < len(frames) < 3000
+    # A frame may have been written whose poses were not added yet.
+    assert len(frames_of(out / "a.mp4")[1]) - (max(frames) + 1) in (0, 1)
