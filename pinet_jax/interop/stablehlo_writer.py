@@ -131,12 +131,13 @@ def _procedures(
         return {method.frame_shapes((512, 512), inference): inference}
     found = {}
     for size in sizes:
-        own = inference
+        own, first = inference, 0
         if isinstance(inference, BottomUpInference):
             own = dataclasses.replace(inference, input_size=min(size))
+            first = inference.scales.index(1.0)
         shapes = method.frame_shapes(size, own)
-        if size not in shapes:
-            nearest = " ".join(map(str, shapes[0]))
+        if shapes[first] != tuple(size):
+            nearest = " ".join(map(str, shapes[first]))
             raise UsageError(f"--sizes {size[0]} {size[1]}: no frame has it; try {nearest}")
         found[shapes] = own
     return found
