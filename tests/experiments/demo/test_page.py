@@ -28,7 +28,7 @@ if CHROMIUM is None:
     pytest.skip("no chromium here", allow_module_level=True)
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-PATIENCE = 180_000  # ms: other tests may have the machine
+PATIENCE = 300_000  # ms: other tests may have the machine
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,10 @@ def browser():
 def page(browser, address):
     page = browser.new_page(viewport={"width": 1400, "height": 1400})
     page.set_default_timeout(PATIENCE)
+    page.set_default_navigation_timeout(PATIENCE)
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(address)
+    page.goto(address, wait_until="domcontentloaded")
     yield page
     page.close()
     elsewhere = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
