@@ -16,7 +16,6 @@ from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig, LoopConfig
 from experiments.training.loop import train
 from pinet_jax.methods.cid import CID
-from pinet_jax.methods.higher_hrnet import HigherHRNet
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.refinement import RefinementConfig
@@ -42,13 +41,10 @@ def by_heart(name: str, split: str, images: int) -> ExperimentConfig:
     model = dataclasses.replace(config.model, backbone=BACKBONE)
     if isinstance(model, PINet) and model.refinement is not None:
         model = dataclasses.replace(model, refinement=RefinementConfig(blocks=1))
-    if isinstance(model, HigherHRNet):
-        model = dataclasses.replace(model, blocks=1)
     size, optimizer = 128, OptimizerConfig(learning_rate=3e-3, schedule="cosine")
-    if isinstance(model, CID | HigherHRNet):
+    if isinstance(model, CID):
         # Keypoints are read at map pixels: up to 3 frame pixels beside their labels.
         size = 256
-    if isinstance(model, CID):
         # People's own maps are a product of layers that all begin near 0. With Adam, which the
         # published recipe has, so few steps find one map for everybody and little more.
         optimizer = dataclasses.replace(optimizer, method="muon")
@@ -84,8 +80,6 @@ def by_heart(name: str, split: str, images: int) -> ExperimentConfig:
         ("spm_crowdpose", "trainval", 2, 0.95),
         ("cid_crowdpose", "trainval", 2, 0.95),
         ("dekr_crowdpose", "trainval", 2, 0.95),
-        ("higher_hrnet_crowdpose", "trainval", 2, 0.95),
-        ("ae_crowdpose", "trainval", 2, 0.95),
     ],
 )
 def test_a_small_network_learns_real_images_by_heart(
