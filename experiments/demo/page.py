@@ -190,16 +190,23 @@ def make_page(analyst: Analyst, folder: Path) -> gr.Blocks:
         path = gr.State(None)
         outputs = [gallery, person, candidates, table, poses_file, picture_file, summary]
         inputs = [path, flip, refinement, fused, oks, score]
-        file.change(lambda given: given, file, path, api_name=False)
-        chosen.select(_example(examples), None, path, api_name=False)
+        file.change(lambda given: given, file, path, api_visibility="private")
+        chosen.select(_example(examples), None, path, api_visibility="private")
         for control in (path, flip, refinement, fused):
-            control.change(answers.everything, inputs, outputs, api_name=False)
+            control.change(answers.everything, inputs, outputs, api_visibility="private")
         for slider in (oks, score):
             slider.change(
-                answers.everything, inputs, outputs, api_name=False, trigger_mode="always_last"
+                answers.everything,
+                inputs,
+                outputs,
+                api_visibility="private",
+                trigger_mode="always_last",
             )
         person.input(
-            answers.person, [path, person, *inputs[1:5]], [candidates, table], api_name=False
+            answers.person,
+            [path, person, *inputs[1:5]],
+            [candidates, table],
+            api_visibility="private",
         )
     return page
 
