@@ -28,9 +28,13 @@ def compiler_options(platform: str) -> dict[str, str]:
     """
     if platform != "cpu":
         return {}
-    # Without the pass that takes optimization barriers out, and does so before fusion: fusion then
-    # keeps to `networks.materialization`.
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    return {
+        # Without the pass that takes optimization barriers out, and does so before fusion: fusion
+        # then keeps to `networks.materialization`.
+        "xla_disable_hlo_passes": "cse_barrier_expander",
+        # As fast as 3, the default, and compiled in two thirds of the time.
+        "xla_backend_optimization_level": "2",
+    }
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
