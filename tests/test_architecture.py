@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from data_pipelines import preparation, records
-from data_pipelines.annotations import check_results, read_annotations
+from data_pipelines.annotations import Reading, check_results, read_annotations
 from experiments.configs import load_config
 from pinet_jax import methods
 from pinet_jax.checkpoints import load_model, save_model
@@ -78,7 +78,7 @@ def test_a_dataset(module, tmp_path):
     builder = module("dataset").Playground
     sources = builder.sources(data)
     source = preparation.DatasetSource(
-        data, builder, builder.skeleton, sources, builder.built_splits
+        data, builder, builder.skeleton, Reading(), sources, builder.built_splits
     )
     checked = {
         split: read_annotations(files.annotations, builder.skeleton, files.images)

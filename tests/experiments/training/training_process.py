@@ -18,10 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines import records
 from data_pipelines.config import DataConfig
 from experiments.configs.base import ExperimentConfig
-from experiments.training import start
+from experiments.training import sources, start
 from experiments.training.loop import Stopped, train
 from experiments.training.process import prepare_process
 from pinet_jax.methods.pinet import PINet
@@ -75,7 +74,7 @@ def float64_on_memory_records():
         mock.patch.object(start, "init_variables", init_float64),
         mock.patch.object(start, "abstract_variables", shapes_float64),
         mock.patch.object(PINet, "losses", losses_float64),
-        mock.patch.object(records, "open_split", lambda *_: make_records(16)),
+        mock.patch.object(sources, "open_split", lambda *_: make_records(16)),
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("standard"),
     ):

@@ -15,6 +15,7 @@ from pinet_jax.networks.layers import Compute
 from pinet_jax.skeletons import COCO_17
 
 
+@pytest.mark.slow
 def test_a_deeper_network_begins_as_the_shallower_one():
     shallow = HRNetConfig(8, 4, 1, width=4, modules=(1, 1, 1), blocks=1)
     deep = dataclasses.replace(shallow, bottlenecks=2, modules=(2, 1, 2), blocks=2)

@@ -202,6 +202,7 @@ def values(losses):
     return [float(losses[name]) for name in ("heatmap", "instance", "contrastive")]
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_are_the_references():
     """With the statistics held: the random network amplifies rounding less."""
     figures = golden(f"{FOLDER}/train_coco.npz")
