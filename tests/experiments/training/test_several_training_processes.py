@@ -25,6 +25,8 @@ from tests.tiny import MODEL, experiment
 def start(workdir, source, number, count, port):
     """One of several processes with two devices each."""
     module = "tests.experiments.training.training_process"
+    # Compiles faster. Not of crowds: unoptimised, single pixels are rendered a level off.
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"} if source == "records" else {}
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, (workdir, source, number, count, port))],
         cwd=ROOT,
@@ -34,8 +36,8 @@ def start(workdir, source, number, count, port):
             "JAX_PLATFORMS": "cpu",
             # Only the first process would profit, and wait for the other.
             "JAX_ENABLE_COMPILATION_CACHE": "false",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
-        },
+        }
+        | quick,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
