@@ -35,7 +35,6 @@ from data_pipelines.pasting import Cutouts, Labels, paste_people
 from data_pipelines.pixel_augmentation import change_pixels
 from data_pipelines.records import Index, Record, image_pixels, valid_pixels
 from data_pipelines.sampling import Share, sample_place
-from data_pipelines.sampling import sample_order as sample_order
 from data_pipelines.tf_stream import stream, zeros
 from pinet_jax.errors import InputError
 from pinet_jax.frames import STRIDE
@@ -214,6 +213,34 @@ def _too_many(image_id: int, people: int, max_people: int) -> InputError:
     )
 
 
+def empty_images(rows: int, config: DataConfig, num_keypoints: int, *, partial: bool) -> Batch:
+    """A batch of black images without people.
+
+    Args:
+        rows: how many.
+        config: sizes, and which masks there are.
+        num_keypoints: K.
+        partial: whether batches say of each image whether its labels are partial.
+    """
+    size, people = config.input_size, config.max_people
+    batch = Batch(
+        image=zeros((rows, size, size, 3), np.uint8),
+        keypoints=np.zeros((rows, people, num_keypoints, 3), np.float32),
+        area=np.zeros((rows, people), np.float32),
+        reach=np.zeros((rows, people), np.float32),
+        corners=np.zeros((rows, people, 4, 2), np.float32),
+        valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
+        mirrored=np.zeros(rows, bool),
+        image_id=np.zeros(rows, np.int64),
+    )
+    if config.fine_valid_mask:
+        fine = 2 * size // STRIDE
+        batch["fine_valid_mask"] = np.zeros((rows, fine, fine), np.uint8)
+    if partial:
+        batch["partial"] = np.zeros(rows, bool)
+    return batch
+
+
 class Images:
     """The images of a split that are trained on, each with all of its people."""
 
@@ -249,24 +276,8 @@ class Images:
 
     def empty(self, rows: int) -> Batch:
         """See `Samples`."""
-        size, people = self._config.input_size, self._config.max_people
         keypoints = self._records.skeleton.num_keypoints
-        batch = Batch(
-            image=zeros((rows, size, size, 3), np.uint8),
-            keypoints=np.zeros((rows, people, keypoints, 3), np.float32),
-            area=np.zeros((rows, people), np.float32),
-            reach=np.zeros((rows, people), np.float32),
-            corners=np.zeros((rows, people, 4, 2), np.float32),
-            valid_mask=np.zeros((rows, size // STRIDE, size // STRIDE), np.uint8),
-            mirrored=np.zeros(rows, bool),
-            image_id=np.zeros(rows, np.int64),
-        )
-        if self._config.fine_valid_mask:
-            fine = 2 * size // STRIDE
-            batch["fine_valid_mask"] = np.zeros((rows, fine, fine), np.uint8)
-        if self._partial is not None:
-            batch["partial"] = np.zeros(rows, bool)
-        return batch
+        return empty_images(rows, self._config, keypoints, partial=self._partial is not None)
 
     def fill(self, batch: Batch, row: int, number: int) -> None:
         """See `Samples`."""

@@ -8,7 +8,6 @@ Legend for shapes: N persons, B rows of a batch, K keypoints, H and W the crop's
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +16,13 @@ import numpy as np
 from data_pipelines.annotations import is_kept
 from data_pipelines.augmentation import numbers_of
 from data_pipelines.config import PersonDataConfig
-from data_pipelines.input_pipeline import Batch, Records, Share, batches
+from data_pipelines.input_pipeline import Batch, Records
 from data_pipelines.person_augmentation import augment, draw, warp_keypoints, warp_person
 from data_pipelines.pixel_augmentation import change_pixels
 from data_pipelines.records import Record, image_pixels
 from data_pipelines.sampling import sample_place
 from data_pipelines.tf_stream import zeros
-from pinet_jax.boxes import clean_box, crop_region
+from pinet_jax.boxes import crop_region, usable_box
 from pinet_jax.errors import InputError
 from pinet_jax.frames import STRIDE
 
@@ -73,48 +72,8 @@ def find_persons(annotations_file: Path) -> Persons:
 def _is_trained(person: dict[str, Any], image: dict[str, Any]) -> bool:
     # The released code asks for a keypoint list with a number above 0, whatever `num_keypoints`.
     has_keypoints = not person["iscrowd"] and max(person["keypoints"]) > 0 and person["area"] > 0
-    clean = clean_box(person["bbox"], image["height"], image["width"])
-    return has_keypoints and clean is not None and bool(clean[2:].any())
-
-
-def training_batches(
-    records: Records,
-    persons: Persons,
-    config: PersonDataConfig,
-    crop_shape: tuple[int, int],
-    *,
-    batch_size: int,
-    seed: int,
-    start_step: int = 0,
-    share: Share | None = None,
-    workers: int | None = None,
-) -> Generator[Batch]:
-    """Augmented batches of crops without end; see `input_pipeline.training_batches`.
-
-    Args:
-        records: an opened split.
-        persons: of the split, from `find_persons`.
-        config: the crops' augmentation.
-        crop_shape: H and W.
-        batch_size: persons of all processes together.
-        seed: of order and augmentation, 0 or more.
-        start_step: where to begin; costs nothing, and later batches are as if begun with 0.
-        share: which rows of every batch this process makes; all if None.
-        workers: threads; as many as this process may use cores if None.
-
-    Returns:
-        Batches whose rows have one person each, and an image the size of the crop.
-
-    Raises:
-        InputError: a record is broken, or the processes cannot share the batch.
-    """
-    return batches(
-        PreparedCrops(records, persons, config, crop_shape, seed),
-        batch_size=batch_size,
-        start_step=start_step,
-        share=share or Share(),
-        workers=workers,
-    )
+    box = usable_box(person["bbox"], image["height"], image["width"])
+    return has_keypoints and box is not None
 
 
 class _Crops:
@@ -147,7 +106,7 @@ class _Crops:
         config = self._config.augmentation
         pixels, keypoints = image_pixels(record), record["keypoints"][person]
         height, width = pixels.shape[:2]
-        box = clean_box(record["boxes"][person], height, width)
+        box = usable_box(record["boxes"][person], height, width)
         assert box is not None
         crop = augment(
             config, crop_region(box, shape), keypoints, draw(*key), skeleton, shape, width
@@ -173,7 +132,15 @@ class PreparedCrops(_Crops):
         shape: tuple[int, int],
         seed: int,
     ) -> None:
-        """Args: see `training_batches`."""
+        """Takes the persons.
+
+        Args:
+            records: an opened split.
+            persons: of the split, from `find_persons`.
+            config: the crops' augmentation.
+            shape: H and W.
+            seed: of order and augmentation, 0 or more.
+        """
         super().__init__(records, config, shape, seed)
         self._persons = persons
 
@@ -210,8 +177,7 @@ class CrowdCrops(_Crops):
         people = [
             person
             for person, box in enumerate(record["boxes"])
-            if (clean := clean_box(box, record["height"], record["width"])) is not None
-            and clean[2:].any()
+            if usable_box(box, record["height"], record["width"]) is not None
         ]
         if people:
             # In a random order: a renderer's is that of depth.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pinet_jax.boxes import clean_box
+from pinet_jax.boxes import usable_box
 from pinet_jax.errors import InputError
 
 _TIGHT_MARGIN = 1.2  # of keypoints' extent: with the margin of boxes, that of half-body crops
@@ -202,6 +202,6 @@ def _problem(candidate: _Candidate, image: ListedImage | None) -> str:
 
 def _cleaned(xywh: np.ndarray, image: ListedImage) -> np.ndarray:
     """An annotated box that lies in its image, as the released code takes it."""
-    clean = clean_box(xywh, image.height, image.width)
+    clean = usable_box(xywh, image.height, image.width)
     # The released code takes a pixel from the size: of a box of one pixel, nothing would be left.
-    return xywh if clean is None or not clean[2:].any() else clean
+    return xywh if clean is None else clean

@@ -51,6 +51,12 @@ def clean_box(box: np.ndarray, height: int, width: int) -> np.ndarray | None:
     return np.array([left, top, right - left, bottom - top])
 
 
+def usable_box(box: np.ndarray, height: int, width: int) -> np.ndarray | None:
+    """The same as `clean_box`, and None also where it leaves no extent, as of a box of a pixel."""
+    clean = clean_box(box, height, width)
+    return None if clean is None or not clean[2:].any() else clean
+
+
 def crop_region(
     box: np.ndarray, shape: tuple[int, int], *, padding: float = _PADDING
 ) -> CropRegion:

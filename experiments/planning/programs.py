@@ -11,11 +11,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from data_pipelines.device_augmentation import Photograph
+from data_pipelines.input_pipeline import empty_images
 from data_pipelines.packs import MAX_PEOPLE, MAX_REGIONS
 from data_pipelines.synthetic_crowds.crowds import crowd_batch
 from experiments.configs.base import ExperimentConfig, PersonDataConfig
 from experiments.training.packed import draw_batch
-from pinet_jax.frames import STRIDE, FrameBatch
+from pinet_jax.frames import FrameBatch
 from pinet_jax.inference import compile_inference
 from pinet_jax.methods.base import abstract_variables
 from pinet_jax.training import Training, check_batch_size, compile_train_step
@@ -75,16 +76,10 @@ def batch_shapes(config: ExperimentConfig) -> dict[str, Shape]:
             max_people=config.data.max_people,
         )
         return jax.eval_shape(render, jax.random.key(0), _array(size, dtype=np.int32))
-    side, people = config.data.input_size, config.data.max_people
-    return {
-        "image": _array(size, side, side, 3, dtype=np.uint8),
-        "keypoints": _array(size, people, keypoints, 3),
-        "area": _array(size, people),
-        "reach": _array(size, people),
-        "corners": _array(size, people, 4, 2),
-        "valid_mask": _array(size, side // STRIDE, side // STRIDE, dtype=np.uint8),
-        "mirrored": _array(size, dtype=np.bool_),
-    }
+    flagged = bool(config.data.mixture.partial)
+    batch: dict[str, Any] = dict(empty_images(1, config.data, keypoints, partial=flagged))
+    del batch["image_id"]  # stays on the host
+    return {name: _array(size, *x.shape[1:], dtype=x.dtype) for name, x in batch.items()}
 
 
 def _packed_shapes(config: ExperimentConfig) -> dict[str, Shape]:

@@ -18,10 +18,10 @@ from data_pipelines.input_pipeline import (
     Batch,
     Share,
     prefetch_to_device,
-    sample_order,
     training_batches,
 )
 from data_pipelines.records import open_split
+from data_pipelines.sampling import sample_order
 from experiments.commands.prepare import main as prepare
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17

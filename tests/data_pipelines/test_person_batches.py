@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.config import PersonAugmentationConfig, PersonDataConfig
-from data_pipelines.person_batches import find_persons, training_batches
+from data_pipelines.input_pipeline import batches
+from data_pipelines.person_batches import PreparedCrops, find_persons
 from pinet_jax.errors import InputError
 from pinet_jax.skeletons import COCO_17
 from tests.data_pipelines.memory_records import MemoryRecords, make_records
@@ -45,11 +46,12 @@ def annotated(records: MemoryRecords, folder, change=lambda person: None) -> Mem
     return records
 
 
-def take(count, records, config, **options):
+def take(count, records, config, *, seed, **options):
     persons = find_persons(records.annotations_file)
-    batches = training_batches(records, persons, config, SHAPE, workers=2, **options)
-    with contextlib.closing(batches):
-        return list(itertools.islice(batches, count))
+    crops = PreparedCrops(records, persons, config, SHAPE, seed)
+    stream = batches(crops, workers=2, **options)
+    with contextlib.closing(stream):
+        return list(itertools.islice(stream, count))
 
 
 def test_an_epoch_has_every_person_once_and_goes_on_after_a_restart(tmp_path):

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.config import DataConfig, PersonDataConfig
-from data_pipelines.input_pipeline import training_batches
-from data_pipelines.person_batches import find_persons
-from data_pipelines.person_batches import training_batches as person_batches
+from data_pipelines.input_pipeline import batches, training_batches
+from data_pipelines.person_batches import PreparedCrops, find_persons
 from experiments.configs import load_config
 from experiments.planning.chips import CHIPS, Chip, Pod, open_pod
 from experiments.planning.collectives import Collective, find_collectives
@@ -100,11 +99,13 @@ def test_pods_that_are_none(name):
         open_pod(name)
 
 
-def test_a_batch_is_what_the_records_give():
-    config = dataclasses.replace(experiment(), synthetic=None, data=DataConfig(input_size=64))
-    batches = training_batches(make_records(4), config.data, batch_size=4, seed=0)
-    with contextlib.closing(batches):
-        given = next(batches)
+@pytest.mark.parametrize("fine", [False, True])
+def test_a_batch_is_what_the_records_give(fine):
+    data = DataConfig(input_size=64, fine_valid_mask=fine)
+    config = dataclasses.replace(experiment(), synthetic=None, data=data)
+    stream = training_batches(make_records(4), config.data, batch_size=4, seed=0)
+    with contextlib.closing(stream):
+        given = next(stream)
     assert_same_shapes(batch_shapes(config), given)
     assert set(given) - set(batch_shapes(config)) == {"image_id"}
 
@@ -117,9 +118,9 @@ def test_a_batch_of_persons_is_what_the_records_give(tmp_path):
     records = annotated(make_records(4), tmp_path)
     persons = find_persons(records.annotations_file)
     shape = config.model.crop_shape
-    batches = person_batches(records, persons, config.data, shape, batch_size=4, seed=0)
-    with contextlib.closing(batches):
-        assert_same_shapes(batch_shapes(config), next(batches))
+    stream = batches(PreparedCrops(records, persons, config.data, shape, seed=0), batch_size=4)
+    with contextlib.closing(stream):
+        assert_same_shapes(batch_shapes(config), next(stream))
     assert set(config.model.batch_arrays) == set(batch_shapes(config))
 
 
