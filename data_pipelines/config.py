@@ -10,7 +10,7 @@ from pinet_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class MixtureConfig:
-    """What is trained on beside `dataset`; nothing, as it stands."""
+    """What is trained on beside `dataset`; by default nothing."""
 
     sets: tuple[str, ...] = ()  # prepared datasets: NAME, or NAME:SPLIT where it is not train_split
     # How often a sample is of each, where `dataset` has the weight 1; 1 each if none is given.
@@ -37,7 +37,7 @@ class MixtureConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PixelConfig:
-    """Changes of colours and sharpness; none, as it stands. The papers' recipes have none."""
+    """Changes of colours and sharpness; by default none, as in the papers' recipes."""
 
     brightness: float = 0.0  # a factor, uniform in 1 +- this
     contrast: float = 0.0  # likewise, about the image's mean grey
@@ -61,7 +61,7 @@ class PixelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PastingConfig:
-    """People of other images, pasted over people; none, as it stands."""
+    """People of other images, pasted over people; by default none."""
 
     share: float = 0.0  # of the images that people are pasted into
     people: tuple[int, int] = (1, 2)  # fewest and most of them
@@ -112,13 +112,11 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PersonAugmentationConfig:
-    """The released code's augmentation; as it stands, top-down HRNet's on COCO."""
+    """The released code's augmentation; by default top-down HRNet's on COCO."""
 
     half_body_probability: float = 0.3  # of persons with enough labelled keypoints
     half_body_keypoints: int = 9  # that are enough
-    scale: float = (
-        0.35  # standard deviation, and greatest deviation, of a factor on the crop's size
-    )
+    scale: float = 0.35  # of a factor on the crop's size: standard and greatest deviation
     rotation_deg: float = 45.0  # standard deviation; at most twice as much
     rotation_probability: float = 0.6
     flip_probability: float = 0.5

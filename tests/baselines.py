@@ -1,14 +1,12 @@
 """What tests of other systems' golden figures share: weights made from names, and training."""
 
-import json
-import zlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
 
+from experiments.benchmarks.golden import draw_array, dtype_of, read_shapes
 from pinet_jax.networks.inputs import IMAGENET_MEAN, IMAGENET_STD
 from pinet_jax.networks.layers import BatchNormConfig, Compute
 from pinet_jax.runtime import compiler_options
@@ -23,27 +21,13 @@ def state_dict(file, gains=(), biases=()):
         gains: pairs of a name and a factor.
         biases: pairs of a name and a number, which takes the place of the drawn ones.
     """
-    content = json.loads(golden_path(file).read_text())
-    shapes = {name: tuple(shape) for name, shape in content.items()}
+    shapes = read_shapes(golden_path(file))
     gains, biases, state = dict(gains), dict(biases), {}
     for name, shape in shapes.items():
-        drawn = _draw(name, shape, shapes, np.random.default_rng(zlib.crc32(name.encode())))
+        drawn = draw_array(name, shapes)
         array = np.full(shape, biases[name]) if name in biases else drawn * gains.get(name, 1)
-        state[name] = array.astype(np.int64 if name.endswith("num_batches_tracked") else np.float32)
+        state[name] = array.astype(dtype_of(name, np.float32))
     return state
-
-
-def _draw(name, shape, shapes, rng):
-    layer, leaf = name.rsplit(".", 1)
-    if leaf == "num_batches_tracked":
-        return np.zeros(shape)
-    if leaf == "running_var":
-        return rng.uniform(0.8, 1.2, shape)
-    if leaf in ("running_mean", "bias"):
-        return rng.normal(size=shape) * 0.05
-    if f"{layer}.running_mean" in shapes:
-        return rng.uniform(0.4, 0.6, shape)
-    return rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))
 
 
 def normalized(pixels, dtype):

@@ -36,22 +36,27 @@ def draw_state_dict(
 ) -> dict[str, np.ndarray]:
     """The arrays that the golden figures were made with."""
     state: dict[str, np.ndarray] = {}
-    for name, shape in shapes.items():
-        rng = np.random.default_rng(zlib.crc32(name.encode()))
-        state[name] = np.asarray(
-            method.skeleton.normalized_adjacency()
-            if name == "pr.adj"
-            else _draw(name, shape, shapes, rng)
-        ).astype(np.int64 if name.endswith("num_batches_tracked") else dtype)
+    for name in shapes:
+        array = (
+            method.skeleton.normalized_adjacency() if name == "pr.adj" else draw_array(name, shapes)
+        )
+        state[name] = np.asarray(array).astype(dtype_of(name, dtype))
     return state
 
 
-def _draw(
-    name: str,
-    shape: tuple[int, ...],
-    shapes: Mapping[str, tuple[int, ...]],
-    rng: np.random.Generator,
-) -> np.ndarray:
+def dtype_of(name: str, dtype: type) -> type:
+    """Of an array by its name: counts are whole numbers, all others `dtype`."""
+    return np.int64 if name.endswith("num_batches_tracked") else dtype
+
+
+def draw_array(name: str, shapes: Mapping[str, tuple[int, ...]]) -> np.ndarray:
+    """One array of a network, by the rule of the golden figures' README.
+
+    Args:
+        name: of the array.
+        shapes: of all arrays by name.
+    """
+    shape, rng = shapes[name], np.random.default_rng(zlib.crc32(name.encode()))
     layer, leaf = name.rsplit(".", 1)
     if leaf == "num_batches_tracked":
         return np.zeros(shape)

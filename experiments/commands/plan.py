@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.commands.flags import given
-from experiments.configs import load_config
+from experiments.commands.model_flags import named_experiment
 from experiments.configs.base import ExperimentConfig
 from experiments.configs.field_types import field_types
 from experiments.planning.chips import open_pod
@@ -23,7 +22,7 @@ __all__ = ["defaults", "field_types", "main"]
 
 def defaults(arguments: Sequence[str]) -> dict[str, Any]:
     """Every field of the named config is a flag, with its value there."""
-    return {"experiment": load_config(given(arguments, "--config") or "ochuman")}
+    return {"experiment": named_experiment(arguments)}
 
 
 def main(
