@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from pinet_jax.networks.blocks import Blocks, from_blocks, to_blocks
 from pinet_jax.networks.imagenet import PublishedAsIs
 from pinet_jax.networks.layers import (
     Compute,
     Layers,
-    make_layers,
+    make_block_layers,
     relu,
     upsample_bilinear,
     upsample_nearest,
 )
+
+_IMAGE_BLOCK = (4, 4)  # 48 channels in place of 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +133,7 @@ class HighResolutionModule(nn.Module):
             else self._lower(x, i, j, width, layers)
             for j, x in enumerate(branches)
         ]
-        return relu(functools.reduce(jnp.add, inputs))
+        return relu(functools.reduce(operator.add, inputs))
 
     def _raise(self, x: jax.Array, i: int, j: int, width: int, layers: Layers) -> jax.Array:
         conv, norm = layers
@@ -168,14 +172,17 @@ class HRNet(nn.Module):
         Returns:
             [B, h, w, config.features]: all branches at a quarter of the resolution.
         """
-        layers = make_layers(self.compute)
+        layers = make_block_layers(self.compute)
         # Layers are functions, no arrays: static to the transformation (self is argument 0).
         fuse = (
             nn.remat(HighResolutionModule, static_argnums=(2,))
             if self.compute.remat
             else HighResolutionModule
         )
-        branches = [self._stem(images.astype(self.compute.dtype), layers)]
+        images = images.astype(self.compute.dtype)
+        if self.compute.blocks:
+            images = to_blocks(images, _IMAGE_BLOCK)
+        branches = [self._stem(images, layers)]
         last = len(self.config.modules) + 1, self.config.modules[-1] - 1
         for stage, modules in enumerate(self.config.modules, start=2):
             branches = self._transition(branches, stage, layers)
@@ -184,6 +191,7 @@ class HRNet(nn.Module):
                 single = (stage, module) == last and not self.config.concatenated
                 outputs = 1 if single else None
                 branches = fuse(self.config.blocks, outputs, name=name)(branches, layers)
+        branches = [from_blocks(x) if isinstance(x, Blocks) else x for x in branches]
         enlarged = [upsample_bilinear(x, 2**i) for i, x in enumerate(branches) if i > 0]
         return jnp.concatenate([branches[0], *enlarged], axis=-1)
 
