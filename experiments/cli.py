@@ -37,6 +37,7 @@ COMMAND_GROUPS = {
     },
     "Training": {
         "train": "train a network, test it in between, go on by itself after any end",
+        "rescore": "DEKR's network that scores poses, trained on DEKR's own poses",
         "ablations": "the paper's Table 1 in small, on rendered crowds",
         "comparison": "the paper's systems in small, on rendered crowds",
     },
