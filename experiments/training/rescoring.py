@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from pinet_jax.errors import UsageError
 from pinet_jax.networks.rescoring import Rescoring, RescoringConfig
 
 
@@ -36,6 +37,12 @@ class RescoringTraining:
     batch_size: int = 1024
     learning_rate: float = 1e-3
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where nothing would be trained."""
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)}: use 1 or more")
 
 
 def train_rescoring(

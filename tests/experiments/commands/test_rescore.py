@@ -146,7 +146,7 @@ def test_the_new_checkpoint_differs_in_scores_alone(files, capsys):
     }
     factors = Rescoring(COCO_RESCORING).apply({"params": network}, new.keypoints)
     for points, factor, score in zip(new.keypoints, factors, new.scores, strict=True):
-        np.testing.assert_allclose(score, factor * by_score[tuple(points.ravel())], rtol=1e-4)
+        np.testing.assert_allclose(score, factor * score_of[tuple(points.ravel())], rtol=1e-4)
 
 
 def test_what_cannot_be_trained_is_one_line(files, tmp_path):
@@ -158,3 +158,5 @@ def test_what_cannot_be_trained_is_one_line(files, tmp_path):
         main(**files | {"results": tmp_path / "none.json"})
     with pytest.raises(UsageError, match=r"--out .*dekr: exists already"):
         main(**files | {"out": files["checkpoint"]})
+    with pytest.raises(UsageError, match=r"epochs 0: use 1 or more"):
+        RescoringTraining(epochs=0)
