@@ -140,10 +140,8 @@ def test_the_new_checkpoint_differs_in_scores_alone(files, capsys):
         for model in (before, after)
     )
     assert len(old.scores) > 1
-    by_score = {
-        tuple(points.ravel()): score
-        for points, score in zip(old.keypoints, old.scores, strict=True)
-    }
+    before_it = zip(old.keypoints, old.scores, strict=True)
+    score_of = {tuple(points.ravel()): score for points, score in before_it}
     factors = Rescoring(COCO_RESCORING).apply({"params": network}, new.keypoints)
     for points, factor, score in zip(new.keypoints, factors, new.scores, strict=True):
         np.testing.assert_allclose(score, factor * score_of[tuple(points.ravel())], rtol=1e-4)
