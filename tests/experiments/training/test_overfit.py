@@ -104,20 +104,18 @@ def squares_of_crowdpose(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "split", "images", "least"),
+    ("name", "split", "images"),
     [
-        ("ochuman", "val", 3, 0.9),
-        ("crowdpose", "trainval", 2, 0.9),
-        ("spm_crowdpose", "trainval", 2, 0.95),
-        ("cid_crowdpose", "trainval", 2, 0.95),
-        ("dekr_crowdpose", "trainval", 2, 0.95),
-        ("higher_hrnet_crowdpose", "trainval", 2, 0.95),
-        ("ae_crowdpose", "trainval", 2, 0.95),
+        ("ochuman", "val", 3),
+        ("crowdpose", "trainval", 2),
+        ("spm_crowdpose", "trainval", 2),
+        ("cid_crowdpose", "trainval", 2),
+        ("dekr_crowdpose", "trainval", 2),
+        ("higher_hrnet_crowdpose", "trainval", 2),
+        ("ae_crowdpose", "trainval", 2),
     ],
 )
-def test_a_small_network_learns_real_images_by_heart(
-    tmp_path, monkeypatch, name, split, images, least
-):
+def test_a_small_network_learns_real_images_by_heart(tmp_path, monkeypatch, name, split, images):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     config = by_heart(name, split, images)
     dataset = config.data.dataset
@@ -127,4 +125,4 @@ def test_a_small_network_learns_real_images_by_heart(
     prepare.main(dataset, data_dir=source, splits=(split,))
     train(config, tmp_path / "run", devices=jax.devices()[:1])
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1])["AP"] > least
+    assert json.loads(lines[-1])["AP"] > 0.95
