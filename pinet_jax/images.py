@@ -148,10 +148,15 @@ def read_header(path: str | Path) -> Header:
         InputError: there is no such file, or its header is no picture's.
     """
     path = _checked_file(path)
-    picture, orientation = _open(path, str(path))
+    picture, _ = _open(path, str(path))
     with picture:
-        width, height = picture.size
-        turned = picture.format == "TIFF" and orientation >= 5  # Pillow has exchanged the two
+        return header_of(picture)
+
+
+def header_of(picture: Image.Image) -> Header:
+    """The header of a picture that Pillow has opened; nothing is decoded."""
+    orientation, (width, height) = _orientation(picture), picture.size
+    turned = picture.format == "TIFF" and orientation >= 5  # Pillow has exchanged the two
     return Header((width, height) if turned else (height, width), orientation)
 
 

@@ -14,12 +14,12 @@ from experiments.testing import split_prediction
 from experiments.testing.chosen_network import ChosenNetwork
 from experiments.testing.image_sets import EvaluationSet, SetSource
 from experiments.testing.people_boxes import check_boxes_flag, with_boxes
-from experiments.testing.predicting import MEMORY_ADVICE
 from experiments.testing.scoring import ScoreOptions, Source, score_poses
 from experiments.testing.split_prediction import Timing
 from pinet_jax.checkpoints import load_model
 from pinet_jax.evaluation.dataset import Metric, metric_of
 from pinet_jax.evaluation.result_files import Entry, write_results, write_submission
+from pinet_jax.image_batches import MEMORY_ADVICE
 from pinet_jax.inference import Predictor
 from pinet_jax.methods.base import InferenceConfig
 from pinet_jax.runtime import memory_advice

@@ -9,10 +9,10 @@ import numpy as np
 
 from experiments.testing.picture_prediction import predict_tasks
 from experiments.testing.pictures import Task, report
-from experiments.testing.predicting import PosePredictor
 from experiments.testing.videos import predict_video
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import growing_results
+from pinet_jax.image_batches import PosePredictor
 
 
 def predict_inputs(
