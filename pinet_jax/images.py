@@ -31,7 +31,6 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF
 _UNREADABLE_SUFFIXES = {".heic", ".heif"}
 
 # Header reading sets Python's warning filters, which all threads share.
-
 _warnings_lock = threading.Lock()
 
 _DARK = 2**14  # 16-bit pixels below it use no more than 14 bits: thermal and depth cameras' files
@@ -251,8 +250,8 @@ def _open(source: Path | BinaryIO, name: str) -> tuple[Image.Image, int]:
             picture = Image.open(source, formats=FORMATS)
         except Image.UnidentifiedImageError as error:
             known = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO"
-            hint = "; convert it" if Path(name).suffix.lower() in _UNREADABLE_SUFFIXES else ""
-            raise InputError(f"{name}: not a picture ({known}){hint}") from error
+            what = "a HEIC picture; convert it to" if _is_heic(source) else "not a picture"
+            raise InputError(f"{name}: {what} ({known})") from error
         except Image.DecompressionBombError as error:
             limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
             raise InputError(
@@ -261,6 +260,13 @@ def _open(source: Path | BinaryIO, name: str) -> tuple[Image.Image, int]:
         except Exception as error:  # parsers of foreign bytes raise anything
             raise InputError(f"{name}: not a readable picture ({_one_line(error)})") from error
         return picture, _orientation(picture)
+
+
+def _is_heic(source: Path | BinaryIO) -> bool:
+    """Whether a file begins as phones' HEIC pictures do, whatever its name."""
+    with source.open("rb") if isinstance(source, Path) else source as file:
+        file.seek(4)
+        return file.read(8) in (b"ftypheic", b"ftypheix", b"ftypmif1")
 
 
 def _orientation(picture: Image.Image) -> int:

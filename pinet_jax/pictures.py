@@ -19,6 +19,7 @@ from PIL import Image
 from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.result_files import Entry, pose_entries
+from pinet_jax.frames import check_proportions
 from pinet_jax.image_batches import make_batches, predict_batches
 from pinet_jax.images import header_of, image_size, pixels_of, read_image
 from pinet_jax.inference import Predictor, default_batch_size
@@ -169,7 +170,7 @@ class PicturePredictor:
         def read(place: int) -> np.ndarray:
             return _pixels(sources[place], names[place])
 
-        shapes, places = [_shape(source) for source in sources], range(len(sources))
+        shapes, places = list(map(_shape, sources, names)), range(len(sources))
         batches = make_batches(self.predictor, shapes, places, self._batch_size, boxes)
         found: dict[int, Mapping[str, Poses]] = {}
         for batch in predict_batches(self.predictor, batches, read, boxes):
@@ -211,14 +212,16 @@ def _checked(picture: Picture, name: str) -> Picture:
         raise InputError(f"{name}: {error}") from error
 
 
-def _shape(picture: Picture) -> tuple[int, int]:
+def _shape(picture: Picture, name: str) -> tuple[int, int]:
     """(H, W) of the upright picture; nothing is decoded."""
     if isinstance(picture, str | PathLike):
-        return image_size(Path(picture))
-    if isinstance(picture, Image.Image):
-        return header_of(picture).upright
-    height, width, _ = picture.shape
-    return height, width
+        shape = image_size(Path(picture))
+    elif isinstance(picture, Image.Image):
+        shape = header_of(picture).upright
+    else:
+        shape = picture.shape[0], picture.shape[1]
+    check_proportions(shape, name)
+    return shape
 
 
 def _pixels(picture: Picture, name: str) -> np.ndarray:

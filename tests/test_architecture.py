@@ -48,7 +48,9 @@ def module(tmp_path, monkeypatch):
 
 
 def test_every_file_that_the_map_names_is_there():
-    named = re.findall(r"`((?:pinet_jax|data_pipelines|experiments|tests)/[\w/.]+)`", DOCUMENT)
+    named = re.findall(
+        r"`((?:pinet_jax|data_pipelines|experiments|tests)/[\w/.]+)`", DOCUMENT.read_text()
+    )
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
 
