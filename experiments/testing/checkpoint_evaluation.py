@@ -160,7 +160,7 @@ def _speed(timing: Timing, batch_size: int) -> dict[str, str]:
     devices = jax.local_devices()
     words = {
         "device": f"{len(devices)} x {devices[0].device_kind}",
-        "batch": f"up to {batch_size} images of one size",
+        "batch": f"images of one size, {batch_size} at a time at most",
         "time": f"{timing.seconds:.1f} s for {timing.images} images, compilation included",
     }
     if timing.images_per_second is not None:
