@@ -249,9 +249,9 @@ def _open(source: Path | BinaryIO, name: str) -> tuple[Image.Image, int]:
         try:
             picture = Image.open(source, formats=FORMATS)
         except Image.UnidentifiedImageError as error:
-            known = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO"
-            what = "a HEIC picture; convert it to" if _is_heic(source) else "not a picture"
-            raise InputError(f"{name}: {what} ({known})") from error
+            what = "not a picture (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO)"
+            what = "a HEIC picture; convert it to JPEG" if _is_heic(source) else what
+            raise InputError(f"{name}: {what}") from error
         except Image.DecompressionBombError as error:
             limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
             raise InputError(

@@ -8,11 +8,12 @@ Legend for shapes: H rows, W columns of a picture, N poses, K keypoints, M boxes
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -30,7 +31,7 @@ from pinet_jax.pretrained import PHOTOGRAPHS
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import draw_poses
 
-Picture = str | PathLike | Image.Image | np.ndarray
+Picture = str | PathLike | Image.Image | np.ndarray | jax.Array
 
 
 class Point(NamedTuple):
@@ -154,7 +155,7 @@ class PicturePredictor:
             InputError: a file is no picture, an array has another shape or dtype, or boxes are
                 missing.
         """
-        if isinstance(pictures, Picture):
+        if isinstance(pictures, Picture) or not isinstance(pictures, Iterable):
             (only,) = self._predict([pictures], None if boxes is None else [np.asarray(boxes)])
             return only
         return self._predict(list(pictures), None if boxes is None else list(boxes))
@@ -203,8 +204,8 @@ def _name(picture: Picture, place: int) -> str:
 
 
 def _checked(picture: Picture, name: str) -> Picture:
-    """The picture; an array as RGB, or InputError."""
-    if not isinstance(picture, np.ndarray):
+    """The picture, an array as RGB; InputError where it is neither."""
+    if isinstance(picture, str | PathLike | Image.Image):
         return picture
     try:
         return rgb_pixels(picture)

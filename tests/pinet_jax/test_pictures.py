@@ -145,6 +145,12 @@ def test_an_array_that_is_no_picture_is_refused(predict, array, shape):
         predict(array)
 
 
+@pytest.mark.parametrize("nothing", [None, 3, [None]])
+def test_what_is_no_picture_at_all_is_refused(predict, nothing):
+    with pytest.raises(InputError, match=r"picture 0: an image is a \w+, no array; give uint8"):
+        predict(nothing)
+
+
 def test_what_cannot_be_read_is_named(predict, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(InputError, match=r"text\.png: not a picture"):
