@@ -47,6 +47,7 @@ _STYLE = """
 #steps .grid-container, #candidates .grid-container { grid-auto-rows: auto; }
 #steps .thumbnail-lg, #candidates .thumbnail-lg { aspect-ratio: auto; height: auto; }
 #keypoints th, #keypoints th * { padding: 2px 1px; }
+#keypoints .cell-menu-button { display: none; }
 @media (max-width: 640px) {
   #steps .grid-container { grid-template-columns: 1fr; }
   #keypoints * { font-size: 11px; padding-inline: 1px; }

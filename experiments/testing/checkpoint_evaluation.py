@@ -16,7 +16,6 @@ from experiments.testing.image_sets import EvaluationSet, SetSource
 from experiments.testing.people_boxes import check_boxes_flag, with_boxes
 from experiments.testing.scoring import ScoreOptions, Source, score_poses
 from experiments.testing.split_prediction import Timing
-from pinet_jax.checkpoints import load_model
 from pinet_jax.evaluation.dataset import Metric, metric_of
 from pinet_jax.evaluation.result_files import Entry, write_results, write_submission
 from pinet_jax.image_batches import MEMORY_ADVICE
@@ -71,8 +70,7 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
     Raises:
         InputError: the checkpoint, the ground truth or a picture is at fault.
     """
-    experiment = test.network.experiment
-    model = load_model(test.network.checkpoint, experiment.model if experiment else None)
+    model = test.network.read()
     skeleton = model.method.skeleton
     check_boxes_flag(model.method, test.boxes)
     tested = with_boxes(test.source.open(skeleton), model.method, test.boxes)
