@@ -13,8 +13,10 @@ import contextlib
 import functools
 import gc
 import importlib
+import inspect
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -111,6 +113,7 @@ def run(name: str, flags: Sequence[str]) -> None:
     module_name = _scores(flags) if name == "evaluate" else name
     try:
         module = importlib.import_module(f"experiments.commands.{module_name}")
+        module.main.__doc__ = _unwrapped(module.main.__doc__)
         defaults = module.defaults(flags) if hasattr(module, "defaults") else {}
         with getattr(module, "field_types", contextlib.nullcontext)():
             tyro.cli(
@@ -125,6 +128,11 @@ def run(name: str, flags: Sequence[str]) -> None:
             raise
         extra = _EXTRAS[missing]
         raise InputError(f"needs {missing}; pip install 'pinet-jax[{extra}]'") from error
+
+
+def _unwrapped(docstring: str) -> str:
+    """Every paragraph and every argument in one line, which help then wraps as wide as it is."""
+    return re.sub(r"(?<=\S)\n(?: {8,})?(?=\S)", " ", inspect.cleandoc(docstring))
 
 
 def _collect_garbage_rarely() -> None:
