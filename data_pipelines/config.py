@@ -90,7 +90,7 @@ class AugmentationConfig:
     scale: tuple[float, float] = (0.75, 1.5)  # of the image's short side
     rotation_deg: float = 30.0  # uniform in +- this
     translation_px: float = 40.0  # integer, uniform in +- this x short side / 200 x sampled scale
-    flip_probability: float = 0.5
+    flip_probability: float = 0.5  # of a mirrored sample
     pasting: PastingConfig = PastingConfig()
     pixels: PixelConfig = PixelConfig()
 
@@ -100,8 +100,8 @@ class DataConfig:
     """Which records to read, and how they become batches."""
 
     dataset: str = "coco_keypoints"  # the TFDS builder's name
-    train_split: str = "train"
-    eval_split: str = "val"
+    train_split: str = "train"  # trained on
+    eval_split: str = "val"  # tested on
     input_size: int = 512  # pixels; the maps have a quarter of it
     max_people: int = 30  # rows that the people of an image are padded to
     min_keypoints: int = 1  # labelled keypoints that a training image has at least
@@ -118,8 +118,8 @@ class PersonAugmentationConfig:
     half_body_keypoints: int = 9  # that are enough
     scale: float = 0.35  # of a factor on the crop's size: standard and greatest deviation
     rotation_deg: float = 45.0  # standard deviation; at most twice as much
-    rotation_probability: float = 0.6
-    flip_probability: float = 0.5
+    rotation_probability: float = 0.6  # of a turned sample
+    flip_probability: float = 0.5  # of a mirrored sample
     pixels: PixelConfig = PixelConfig()
 
 
@@ -128,7 +128,7 @@ class PersonDataConfig:
     """Which records top-down methods read, person by person, and how they are augmented."""
 
     dataset: str = "coco_keypoints"  # the TFDS builder's name
-    train_split: str = "train"
-    eval_split: str = "val"
+    train_split: str = "train"  # trained on
+    eval_split: str = "val"  # tested on
     augmentation: PersonAugmentationConfig = PersonAugmentationConfig()
     mixture: MixtureConfig = MixtureConfig()

@@ -15,7 +15,11 @@ import cv2
 import jax
 import numpy as np
 
+from pinet_jax.errors import InputError
+
 STRIDE = 4  # frame pixels a pixel of backbones' features, and of valid masks
+
+_MOST_ELONGATED = 16  # long side / short side; frames grow with it
 
 
 class Frame(NamedTuple):
@@ -47,6 +51,20 @@ class FrameBatch(NamedTuple):
 
     pixels: tuple[jax.Array, ...]
     matrix: jax.Array
+
+
+def check_proportions(shape: tuple[int, int], name: str) -> None:
+    """Refuses a picture, [H, W], whose frame would be many times as long as its short side.
+
+    Raises:
+        InputError: with the picture's name.
+    """
+    height, width = shape
+    if max(shape) > _MOST_ELONGATED * min(shape):
+        raise InputError(
+            f"{name}: {width} x {height} pixels are too elongated; crop it to at most "
+            f"{_MOST_ELONGATED} : 1"
+        )
 
 
 def stack_frames(frames: Sequence[Frame], size: int) -> FrameBatch:

@@ -31,7 +31,6 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF
 _UNREADABLE_SUFFIXES = {".heic", ".heif"}
 
 # Header reading sets Python's warning filters, which all threads share.
-
 _warnings_lock = threading.Lock()
 
 _DARK = 2**14  # 16-bit pixels below it use no more than 14 bits: thermal and depth cameras' files
@@ -148,10 +147,15 @@ def read_header(path: str | Path) -> Header:
         InputError: there is no such file, or its header is no picture's.
     """
     path = _checked_file(path)
-    picture, orientation = _open(path, str(path))
+    picture, _ = _open(path, str(path))
     with picture:
-        width, height = picture.size
-        turned = picture.format == "TIFF" and orientation >= 5  # Pillow has exchanged the two
+        return header_of(picture)
+
+
+def header_of(picture: Image.Image) -> Header:
+    """The header of a picture that Pillow has opened; nothing is decoded."""
+    orientation, (width, height) = _orientation(picture), picture.size
+    turned = picture.format == "TIFF" and orientation >= 5  # Pillow has exchanged the two
     return Header((width, height) if turned else (height, width), orientation)
 
 
@@ -245,9 +249,9 @@ def _open(source: Path | BinaryIO, name: str) -> tuple[Image.Image, int]:
         try:
             picture = Image.open(source, formats=FORMATS)
         except Image.UnidentifiedImageError as error:
-            known = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO"
-            hint = "; convert it" if Path(name).suffix.lower() in _UNREADABLE_SUFFIXES else ""
-            raise InputError(f"{name}: not a picture ({known}){hint}") from error
+            what = "not a picture (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000, AVIF or ICO)"
+            what = "a HEIC picture; convert it to JPEG" if _is_heic(source) else what
+            raise InputError(f"{name}: {what}") from error
         except Image.DecompressionBombError as error:
             limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
             raise InputError(
@@ -256,6 +260,13 @@ def _open(source: Path | BinaryIO, name: str) -> tuple[Image.Image, int]:
         except Exception as error:  # parsers of foreign bytes raise anything
             raise InputError(f"{name}: not a readable picture ({_one_line(error)})") from error
         return picture, _orientation(picture)
+
+
+def _is_heic(source: Path | BinaryIO) -> bool:
+    """Whether a file begins as phones' HEIC pictures do, whatever its name."""
+    with source.open("rb") if isinstance(source, Path) else source as file:
+        file.seek(4)
+        return file.read(8) in (b"ftypheic", b"ftypheix", b"ftypmif1")
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -18,7 +18,7 @@ class OptimizerConfig:
 
     # "muon" needs fewer images from a random start (see `make_optimizer`); the paper has Adam.
     method: Literal["adam", "muon"] = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # at its highest
     schedule: Literal["step", "cosine"] = "step"  # cosine ends at 0
     drops: tuple[float, ...] = (90, 120)  # epochs at which "step" divides the rate by 10
     warmup_epochs: float = 0  # the rate rises linearly through so many epochs

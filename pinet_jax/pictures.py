@@ -7,20 +7,22 @@ Legend for shapes: H rows, W columns of a picture, N poses, K keypoints, M boxes
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
+import jax
 import numpy as np
 from PIL import Image
 
 from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.result_files import Entry, pose_entries
-from pinet_jax.images import image_size, pixels_of, read_image
+from pinet_jax.frames import check_proportions
+from pinet_jax.image_batches import make_batches, predict_batches
+from pinet_jax.images import header_of, image_size, pixels_of, read_image
 from pinet_jax.inference import Predictor, default_batch_size
 from pinet_jax.methods.base import InferenceConfig
 from pinet_jax.pixel_arrays import rgb_pixels
@@ -29,7 +31,7 @@ from pinet_jax.pretrained import PHOTOGRAPHS
 from pinet_jax.skeletons import Skeleton
 from pinet_jax.visualization import draw_poses
 
-Picture = str | PathLike | Image.Image | np.ndarray
+Picture = str | PathLike | Image.Image | np.ndarray | jax.Array
 
 
 class Point(NamedTuple):
@@ -153,7 +155,7 @@ class PicturePredictor:
             InputError: a file is no picture, an array has another shape or dtype, or boxes are
                 missing.
         """
-        if isinstance(pictures, Picture):
+        if isinstance(pictures, Picture) or not isinstance(pictures, Iterable):
             (only,) = self._predict([pictures], None if boxes is None else [np.asarray(boxes)])
             return only
         return self._predict(list(pictures), None if boxes is None else list(boxes))
@@ -164,20 +166,16 @@ class PicturePredictor:
         if boxes is not None and len(boxes) != len(pictures):
             raise UsageError(f"boxes of {len(boxes)} pictures, and {len(pictures)} pictures")
         names = [_name(picture, place) for place, picture in enumerate(pictures)]
-        groups = collections.defaultdict(list)  # pictures of one frame size share batches
-        for place, picture in enumerate(pictures):
-            groups[self.predictor.frame_shapes(_shape(picture, names[place]))].append(place)
+        sources = [_checked(*named) for named in zip(pictures, names, strict=True)]
 
-        def frames(places: Sequence[int]) -> Iterator[tuple[int, list]]:
-            for place in places:
-                pixels = _pixels(pictures[place], names[place])
-                own = None if boxes is None else boxes[place]
-                yield place, self.predictor.frames(pixels, own)
+        def read(place: int) -> np.ndarray:
+            return _pixels(sources[place], names[place])
 
+        shapes, places = list(map(_shape, sources, names)), range(len(sources))
+        batches = make_batches(self.predictor, shapes, places, self._batch_size, boxes)
         found: dict[int, Mapping[str, Poses]] = {}
-        for places in groups.values():
-            size = min(self._batch_size, len(places)) if boxes is None else self._batch_size
-            found |= dict(self.predictor.predict_stream(frames(places), size))
+        for batch in predict_batches(self.predictor, batches, read, boxes):
+            found |= batch.poses
         return [
             PicturePoses(picture, names[place], self.skeleton, found[place])
             for place, picture in enumerate(pictures)
@@ -205,12 +203,26 @@ def _name(picture: Picture, place: int) -> str:
     return Path(picture).name if isinstance(picture, str | PathLike) else f"picture {place}"
 
 
+def _checked(picture: Picture, name: str) -> Picture:
+    """The picture, an array as RGB; InputError where it is neither."""
+    if isinstance(picture, str | PathLike | Image.Image):
+        return picture
+    try:
+        return rgb_pixels(picture)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
 def _shape(picture: Picture, name: str) -> tuple[int, int]:
-    """(H, W) of the upright picture, without decoding a file."""
+    """(H, W) of the upright picture; nothing is decoded."""
     if isinstance(picture, str | PathLike):
-        return image_size(Path(picture))
-    height, width, _ = _pixels(picture, name).shape
-    return height, width
+        shape = image_size(Path(picture))
+    elif isinstance(picture, Image.Image):
+        shape = header_of(picture).upright
+    else:
+        shape = picture.shape[0], picture.shape[1]
+    check_proportions(shape, name)
+    return shape
 
 
 def _pixels(picture: Picture, name: str) -> np.ndarray:
@@ -219,7 +231,4 @@ def _pixels(picture: Picture, name: str) -> np.ndarray:
         return read_image(Path(picture))
     if isinstance(picture, Image.Image):
         return pixels_of(picture, name)
-    try:
-        return rgb_pixels(picture)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
+    return rgb_pixels(picture)

@@ -31,7 +31,7 @@ class TrainingConfig:
     """How a network is trained; by default the paper's way for OCHuman."""
 
     batch_size: int = 20  # of all devices and processes together
-    epochs: float = 140
+    epochs: float = 140  # of the data; fractions are allowed
     optimizer: OptimizerConfig = OptimizerConfig()
     batch_norm: BatchNormConfig = BatchNormConfig()
     # Shares a batch is worked off in, one after the other, with one step at the end: for batches

@@ -90,3 +90,45 @@ def assert_same_arrays(method, tree, figures, prefix, tolerance=1e-5):
         if key.startswith(prefix)
     }
     assert errors and max(errors.values()) < tolerance, errors
+
+
+def assert_same_first_step(method, losses, variables, names, figures):
+    """Losses and gradients in float64, by `frozen_f64_losses`, `..._grad:` and `..._grad_norm`.
+
+    With the statistics held: the random network amplifies rounding less.
+
+    Args:
+        method: whose network it is.
+        losses: of a bound network, for the golden batch.
+        variables: float32.
+        names: of the losses, in the figures' order.
+        figures: arrays by name.
+    """
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        weights = double(variables)
+        program = loss_program(method, losses, train=False)
+        (_, (found, _)), gradients = program(weights["params"], weights["batch_stats"])
+        norm = float(optax.tree.norm(gradients))
+        assert_same_arrays(method, {"params": gradients}, figures, "frozen_f64_grad:")
+    _assert_same_losses(found, names, figures["frozen_f64_losses"][0])
+    np.testing.assert_allclose(norm, figures["frozen_f64_grad_norm"], rtol=1e-6)
+
+
+def assert_same_three_steps(method, losses, variables, names, figures):
+    """Adam's steps in float64, by `train_f64_losses`, `train_f64_grad:` and `f64_after3:`.
+
+    Args: as for `assert_same_first_step`.
+    """
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        program = loss_program(method, losses, train=True)
+        steps = list(adam_steps(program, double(variables)))
+        for (found, _, _), expected in zip(steps, figures["train_f64_losses"], strict=True):
+            _assert_same_losses(found, names, expected)
+        first, last = {"params": steps[0][1]}, steps[-1][2]
+        assert_same_arrays(method, first, figures, "train_f64_grad:")
+        assert_same_arrays(method, last, figures, "f64_after3:")
+
+
+def _assert_same_losses(found, names, expected):
+    assert set(found) == set(names)
+    np.testing.assert_allclose([float(found[name]) for name in names], expected, rtol=1e-6)

@@ -1,6 +1,7 @@
 """Strict JAX, warnings as errors, and the reference's golden figures."""
 
 import os
+import re
 
 # Before the first import of JAX: several CPU devices, so that sharded code is tested as such.
 os.environ["XLA_FLAGS"] = (
@@ -42,3 +43,8 @@ def shared_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path.name}: only in ../shared/data, which is absent here")
     return path
+
+
+def code_block(page: Path, name: str) -> str:
+    """The code of a page's block that is marked with a name."""
+    return re.search(rf"```(?:python|json) {name}\n(.*?)```", page.read_text(), re.S)[1]

@@ -23,17 +23,12 @@ from pinet_jax.methods.pinet import PINet
 from pinet_jax.networks.layers import Compute
 from pinet_jax.skeletons import COCO_17
 from pinet_jax.training import Training, TrainingConfig, train_step
-from tests.conftest import ROOT
+from tests.conftest import ROOT, code_block
 from tests.data_pipelines import coco_files
 from tests.pinet_jax.evaluation.crowds import make_crowd
 from tests.tiny import BACKBONE, batch
 
-DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
-
-
-def block(name: str) -> str:
-    """The code of a section."""
-    return re.search(rf"```python {name}\n(.*?)```", DOCUMENT, re.S)[1]
+DOCUMENT = ROOT / "docs" / "architecture.md"
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def module(tmp_path, monkeypatch):
 
     def load(name):
         file = tmp_path / f"added_{name}.py"
-        file.write_text(block(name))
+        file.write_text(code_block(DOCUMENT, name))
         spec = importlib.util.spec_from_file_location(file.stem, file)
         loaded = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, file.stem, loaded)
@@ -53,14 +48,16 @@ def module(tmp_path, monkeypatch):
 
 
 def test_every_file_that_the_map_names_is_there():
-    named = re.findall(r"`((?:pinet_jax|data_pipelines|experiments|tests)/[\w/.]+)`", DOCUMENT)
+    named = re.findall(
+        r"`((?:pinet_jax|data_pipelines|experiments|tests)/[\w/.]+)`", DOCUMENT.read_text()
+    )
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_a_graph(tmp_path):
     file = tmp_path / "my_graph.py"
-    file.write_text(block("graph"))
+    file.write_text(code_block(DOCUMENT, "graph"))
     model = load_config(str(file)).model
     assert model.refinement.graph.__name__ == "symmetric"
     small = PINet(backbone=BACKBONE, refinement=model.refinement)

@@ -1,24 +1,17 @@
-"""README and docs: every command, flag, file and link is there, and the guides' code runs."""
+"""README and docs: every command, flag, file and link is there, and figures are the configs'."""
 
 import contextlib
 import functools
 import io
 import itertools
-import json
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
-from PIL import Image
 
-from data_pipelines.annotations import read_annotations
 from experiments import cli
-from experiments.commands import prepare
 from experiments.configs import available_configs, load_config
-from pinet_jax.skeletons import Skeleton
-from tests.conftest import ROOT
+from tests.conftest import ROOT, code_block
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BY_CONFIG = ("train", "plan", "complexity", "convert", "evaluate", "predict")  # flags depend on it
@@ -144,100 +137,9 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-# The guide to one's own keypoints, followed.
-
-GUIDE = (ROOT / "docs" / "your_own_keypoints.md").read_text()
-
-
-def block(text: str, name: str) -> str:
-    return re.search(rf"```(?:python|json) {name}\n(.*?)```", text, re.S)[1]
-
-
-@pytest.fixture
-def mine(tmp_path):
-    """Two pictures of 200 x 100, the second one stored turned; no labels yet."""
-    folder = tmp_path / "mine"
-    images = folder / "images" / "train"
-    images.mkdir(parents=True)
-    (folder / "skeleton.json").write_text(block(GUIDE, "skeleton"))
-    Image.new("RGB", (200, 100)).save(images / "a.jpg")
-    Image.new("RGB", (200, 100), "red").save(images / "b.jpg")
-    return folder
-
-
-def follow(script: str, folder, *arguments: str) -> str:
-    file = folder.parent / f"{script}.py"
-    file.write_text(block(GUIDE, script))
-    done = subprocess.run(
-        [sys.executable, file.name, folder.name, *arguments],
-        cwd=folder.parent, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout
-
-
-def people_of(folder, split="train"):
-    """The checked labels; there is no fault."""
-    file = folder / "annotations" / f"person_keypoints_{split}.json"
-    skeleton = Skeleton.from_json(folder / "skeleton.json")
-    read = read_annotations([file], skeleton, folder / "images" / split)
-    assert list(read.faults) == []
-    return json.loads(file.read_text())["annotations"]
-
-
-@pytest.mark.parametrize("visibility", [True, False])
-def test_yolo_labels(mine, visibility):
-    labels = mine / "labels" / "train"
-    labels.mkdir(parents=True)
-    points = [(0.5, 0.2, 2), (0.4, 0.3, 2), (0.6, 0.3, 1), (0.35, 0.6, 2), (0, 0, 0)]
-    values = " ".join(str(x) for p in points for x in (p if visibility else p[:2]))
-    (labels / "a.txt").write_text(f"0 0.5 0.5 0.4 0.8 {values}\n")
-    (labels / "b.txt").write_text("")
-    assert "2 images, 1 people" in follow("yolo_to_coco", mine, "train")
-    (person,) = people_of(mine)
-    assert person["bbox"] == pytest.approx([60, 10, 80, 80])
-    assert person["keypoints"][:6] == pytest.approx([100, 20, 2, 80, 30, 2])
-    assert person["keypoints"][6:9] == pytest.approx([120, 30, 1 if visibility else 2])
-    assert person["keypoints"][12:] == [0, 0, 0]
-    assert person["num_keypoints"] == 4
-
-
-def test_label_studio_labels(mine):
-    size = {"original_width": 200, "original_height": 100}
-    box = {"x": 30, "y": 10, "width": 40, "height": 80, "rectanglelabels": ["person"]}
-    nose = {"x": 50, "y": 20, "width": 0.5, "keypointlabels": ["nose"]}
-    regions = [
-        {"id": "r1", "type": "rectanglelabels", "value": box, **size},
-        {"id": "k1", "type": "keypointlabels", "parentID": "r1", "value": nose, **size},
-        {"id": "k2", "type": "keypointlabels", "parentID": "other", "value": nose, **size},
-    ]
-    task = {"data": {"image": "/data/upload/1/a.jpg"}, "annotations": [{"result": regions}]}
-    empty = {"data": {"image": "/data/upload/1/b.jpg"}, "annotations": []}
-    export = mine.parent / "project-1.json"
-    export.write_text(json.dumps([task, empty]))
-    assert "1 images, 1 people" in follow("label_studio_to_coco", mine, "train", export.name)
-    (person,) = people_of(mine)
-    assert person["bbox"] == pytest.approx([60, 10, 80, 80])
-    assert person["keypoints"] == [100, 20, 2] + [0] * 12
-
-
-def test_the_check_and_the_config(mine, capsys):
-    labels = mine / "labels" / "train"
-    labels.mkdir(parents=True)
-    (labels / "a.txt").write_text("0 0.5 0.5 0.4 0.8 " + "0.5 0.2 2 " * 5)
-    follow("yolo_to_coco", mine, "train")
-    prepare.main("custom", data_dir=mine, check_only=True)
-
-    config = mine.parent / "mine.py"
-    config.write_text(block(GUIDE, "config"))
-    experiment = load_config(str(config))
-    assert experiment.model.skeleton.name == "upper_body"
-    assert [part.name for part in experiment.model.parts] == ["head", "left", "right"]
-    assert experiment.data.dataset == "mine"
-
-
 def test_the_graph_of_the_guide(tmp_path):
     file = tmp_path / "my_graph.py"
-    file.write_text(block((ROOT / "docs" / "graphs.md").read_text(), "graph"))
+    file.write_text(code_block(ROOT / "docs" / "graphs.md", "graph"))
     experiment = load_config(str(file))
     assert experiment.model.refinement.graph.__name__ == "symmetric"
     assert experiment.synthetic is not None

@@ -9,9 +9,8 @@ Needs JAX and flax with what the networks import; timm and torch for the yardsti
 no tyro, no network, no data but tests/golden.
 
 Where it was run: on a CPU with `--small`, JAX 0.10 and 0.11, with TensorFlow, tyro and platformdirs
-blocked, and `--torch none`; PyTorch's step by itself. On an H100 (JAX 0.11.2) while everything
-compiled side by side: the rows in docs/bytes.md; the train step did not compile within 187 s, nor
-did PyTorch's, which is why they come first now. That order has not been run on a GPU.
+blocked, and `--torch none`; PyTorch's step by itself. On an H100 (JAX 0.11.2) within 362 s: the
+rows in docs/bytes.md. PyTorch's compiled step was not ready in time there.
 """
 
 from __future__ import annotations

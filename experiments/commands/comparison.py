@@ -40,9 +40,11 @@ def main(
     base = load_config("rendered_pinet")
     test_set = rendered_test_set(base, out, images=test_images, seed=test_seed, trained=seeds)
     runs: dict[str, list[dict[str, Any]]] = {}
+    tables = ""
     with contextlib.suppress(Stopped):
         for seed in seeds:
             for name, (row, _) in COMPARED.items():
                 experiment = with_budget(load_config(row), epochs, seed)
                 runs.setdefault(name, []).append(run(row, row, experiment, test_set, out))
-                write_tables(runs, out)
+                tables = write_tables(runs, out)
+    print(tables)

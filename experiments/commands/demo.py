@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.testing.chosen_network import choose_network
-from pinet_jax.checkpoints import load_model
 from pinet_jax.runtime import use_user_cache
 
 
@@ -29,5 +28,4 @@ def main(*, checkpoint: Path | None = None, config: str | None = None, port: int
 
     network = choose_network(checkpoint, config)
     use_user_cache()
-    expected = None if network.experiment is None else network.experiment.model
-    serve(Analyst(load_model(network.checkpoint, expected)), port)
+    serve(Analyst(network.read()), port)

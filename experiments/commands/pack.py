@@ -25,8 +25,8 @@ def main(
 ) -> None:
     """Packs photographs and their keypoints into one file that a device's memory holds whole.
 
-    `train --config photographs --packed.packs OUT ...` trains on packs, without TensorFlow and
-    without files beside them.
+    A training (`train --config photographs --packed.packs OUT ...`) reads packs without TensorFlow,
+    and without files beside them.
 
     Example: pinet-jax pack --annotations A.json --images pictures --out mine.npz
 

@@ -14,7 +14,6 @@ from experiments.testing.chosen_network import choose_network, procedure_of
 from experiments.testing.people_boxes import task_boxes
 from experiments.testing.pictures import plan
 from experiments.testing.user_prediction import predict_inputs
-from pinet_jax.checkpoints import load_model
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.inference import Predictor, default_batch_size
 from pinet_jax.methods.base import InferenceConfig
@@ -74,10 +73,9 @@ def main(
     use_user_cache()
     tasks, failures = plan(images, out)
     if tasks:
-        expected = None if network.experiment is None else network.experiment.model
         videos = [task.source for task in tasks if task.is_video]
         devices = jax.local_devices()[: None if videos else len(tasks)]
-        model, variables, _ = load_model(network.checkpoint, expected)
+        model, variables, _ = network.read()
         if videos and model.needs_boxes:
             raise UsageError(
                 f"{videos[0]}: {type(model).__name__} needs people's boxes, which videos have not; "

@@ -16,6 +16,8 @@ The network that scores poses is a file of its own. The `_rescored` experiments 
 
     pinet-jax convert pose_dekr_hrnetw32_coco.pth --also model_rescore_coco_kpt.pth \\
         --config dekr_coco_rescored --out dekr_coco
+
+`pinet-jax rescore` trains one for a DEKR of your own (docs/training.md).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import numpy as np
 
 from pinet_jax import fusion
 from pinet_jax.errors import InputError
-from pinet_jax.frames import Frame, restore_points
+from pinet_jax.frames import Frame, check_proportions, restore_points
 from pinet_jax.images import read_image
 from pinet_jax.inference import Predictor
 from pinet_jax.interop.model_files import Model
@@ -123,6 +123,7 @@ class Analyst:
 
     def _look(self, path: Path, predictor: Predictor) -> Look:
         image = read_image(path)
+        check_proportions((image.shape[0], image.shape[1]), str(path))
         prepared = predictor.prepare([image])
         (batch,), ((frame,),) = prepared
         stages = jax.tree.map(lambda x: x[0], predictor.run(batch))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from experiments.demo.analysis import Analysis, Look
+from experiments.demo.analysis import Analysis, Look, Switches
 from pinet_jax.evaluation.result_files import Entry, pose_entries
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.visualization import draw_poses, person_color
@@ -24,13 +24,16 @@ class Step(NamedTuple):
     caption: str
 
 
-def steps(look: Look, analysis: Analysis, method: PINet, threshold: float) -> list[Step]:
+def steps(
+    look: Look, analysis: Analysis, method: PINet, switches: Switches, threshold: float
+) -> list[Step]:
     """Coarse, refined and fused poses; a person has one colour in all of them.
 
     Args:
         look: what the network found.
         analysis: of it.
         method: the network's.
+        switches: what the analysis was made with.
         threshold: people with a lower score are left out, and so are their candidates.
     """
     image, scale = _shrunk(look.image)
@@ -58,8 +61,8 @@ def steps(look: Look, analysis: Analysis, method: PINet, threshold: float) -> li
     )
     return [
         Step(candidates("coarse"), f"coarse: {len(numbers)} candidates"),
-        Step(candidates("refined"), "refined"),
-        Step(fused, f"fused: {len(shown)} people"),
+        Step(candidates("refined"), "refined" if switches.refinement else "refined: not used"),
+        Step(fused, f"{'fused' if switches.fusion else 'best ones'}: {len(shown)} people"),
     ]
 
 

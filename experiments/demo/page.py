@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import socket
@@ -39,6 +40,20 @@ _EXAMPLES = Path(__file__).with_name("examples")
 # A browser that follows this asks no other machine for anything.
 _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 
+# Galleries as high as their pictures, one picture a row on phones, and a table that fits there.
+_STYLE = """
+#steps .grid-wrap, #examples .grid-wrap, #candidates .grid-wrap {
+  min-height: 0; max-height: none; overflow: hidden; }
+#steps .grid-container, #candidates .grid-container { grid-auto-rows: auto; }
+#steps .thumbnail-lg, #candidates .thumbnail-lg { aspect-ratio: auto; height: auto; }
+#keypoints th, #keypoints th * { padding: 2px 1px; }
+#keypoints .cell-menu-button { display: none; }
+@media (max-width: 640px) {
+  #steps .grid-container { grid-template-columns: 1fr; }
+  #keypoints * { font-size: 11px; padding-inline: 1px; }
+}
+"""
+
 
 class _OwnMachineOnly:
     """Puts `_POLICY` on every answer."""
@@ -69,7 +84,8 @@ class _Answers:
         """Steps, choice of people, one person's picture and table, files, and a summary."""
         if path is None:
             return [None, gr.Dropdown(choices=[], value=None), None, None, None, None, _WELCOME]
-        look, analysis = self._analyze(path, flip, refinement, fused, oks)
+        switches = Switches(flip, refinement, fused, oks)
+        look, analysis = self._analyze(path, switches)
         method = self._analyst.method
         shown = [n for n, own in enumerate(analysis.scores) if own >= score]
         choices = [(f"{n + 1} (score {analysis.scores[n]:.2f})", n) for n in shown]
@@ -77,7 +93,7 @@ class _Answers:
         people = gr.Dropdown(choices=choices, value=first)
         height, width = look.image.shape[:2]
         summary = f"**{Path(path).name}**, {width} x {height}: {len(shown)} people"
-        gallery = [tuple(step) for step in steps(look, analysis, method, score)]
+        gallery = [tuple(step) for step in steps(look, analysis, method, switches, score)]
         files = self._files(Path(path).stem, look, analysis, score)
         return [gallery, people, *self._person(look, analysis, first, refinement), *files, summary]
 
@@ -93,12 +109,10 @@ class _Answers:
         """One person's picture and table."""
         if path is None:
             return [None, None]
-        look, analysis = self._analyze(path, flip, refinement, fused, oks)
+        look, analysis = self._analyze(path, Switches(flip, refinement, fused, oks))
         return self._person(look, analysis, person, refinement)
 
-    def _analyze(
-        self, path: str, flip: bool, refinement: bool, fused: bool, oks: float
-    ) -> tuple[Look, Analysis]:
+    def _analyze(self, path: str, switches: Switches) -> tuple[Look, Analysis]:
         """Raises gr.Error, which the page shows, where the file is no picture."""
         name = Path(path).name
         size = Path(path).stat().st_size / 1e6
@@ -108,10 +122,10 @@ class _Answers:
                 "`pinet-jax predict` takes larger ones."
             )
         try:
-            look = self._analyst.look(Path(path), flip)
+            look = self._analyst.look(Path(path), switches.flip)
         except InputError as error:
             raise gr.Error(str(error).replace(path, name), title="Not a photograph") from error
-        return look, self._analyst.analyze(look, Switches(flip, refinement, fused, oks))
+        return look, self._analyst.analyze(look, switches)
 
     def _person(
         self, look: Look, analysis: Analysis, person: int | None, refinement: bool
@@ -119,10 +133,11 @@ class _Answers:
         if person is None or person >= len(analysis.scores):
             return [None, None]
         method, stage = self._analyst.method, "refined" if refinement else "coarse"
-        count = len(analysis.members[person])
-        parts = [method.parts[analysis.parts[member]].name for member in analysis.members[person]]
+        members = analysis.members[person]
+        parts = collections.Counter(method.parts[analysis.parts[member]].name for member in members)
         picture = person_picture(look, analysis, method, person, stage)
-        caption = f"{count} candidates: {', '.join(parts)}"
+        counts = ", ".join(f"{count} {name}" for name, count in parts.items())
+        caption = f"{len(members)} candidates: {counts}"
         return [[(picture, caption)], keypoint_table(analysis, method, person)]
 
     def _files(self, stem: str, look: Look, analysis: Analysis, score: float) -> list[str]:
@@ -185,7 +200,7 @@ def make_page(analyst: Analyst, folder: Path) -> gr.Blocks:
                     table = gr.Dataframe(
                         headers=list(TABLE_HEADERS), label="Where each keypoint comes from",
                         interactive=False, buttons=[], elem_id="keypoints", max_height=700,
-                        column_widths=["30%", "15%", "15%", "15%", "15%", "10%"],
+                        column_widths=["36%", "14%", "14%", "14%", "13%", "9%"],
                     )  # fmt: skip
         path = gr.State(None)
         outputs = [gallery, person, candidates, table, poses_file, picture_file, summary]
@@ -240,6 +255,7 @@ def serve(analyst: Analyst, port: int) -> None:
             footer_links=[],
             max_file_size=_LARGEST_UPLOAD,
             ssr_mode=False,
+            css=_STYLE,
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         )
         print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)

@@ -14,12 +14,11 @@ from experiments.testing import split_prediction
 from experiments.testing.chosen_network import ChosenNetwork
 from experiments.testing.image_sets import EvaluationSet, SetSource
 from experiments.testing.people_boxes import check_boxes_flag, with_boxes
-from experiments.testing.predicting import MEMORY_ADVICE
 from experiments.testing.scoring import ScoreOptions, Source, score_poses
 from experiments.testing.split_prediction import Timing
-from pinet_jax.checkpoints import load_model
 from pinet_jax.evaluation.dataset import Metric, metric_of
 from pinet_jax.evaluation.result_files import Entry, write_results, write_submission
+from pinet_jax.image_batches import MEMORY_ADVICE
 from pinet_jax.inference import Predictor
 from pinet_jax.methods.base import InferenceConfig
 from pinet_jax.runtime import memory_advice
@@ -71,8 +70,7 @@ def evaluate_checkpoint(test: CheckpointTest, out: Path, options: ScoreOptions) 
     Raises:
         InputError: the checkpoint, the ground truth or a picture is at fault.
     """
-    experiment = test.network.experiment
-    model = load_model(test.network.checkpoint, experiment.model if experiment else None)
+    model = test.network.read()
     skeleton = model.method.skeleton
     check_boxes_flag(model.method, test.boxes)
     tested = with_boxes(test.source.open(skeleton), model.method, test.boxes)
@@ -160,7 +158,7 @@ def _speed(timing: Timing, batch_size: int) -> dict[str, str]:
     devices = jax.local_devices()
     words = {
         "device": f"{len(devices)} x {devices[0].device_kind}",
-        "batch": f"up to {batch_size} images of one size",
+        "batch": f"images of one size, {batch_size} at a time at most",
         "time": f"{timing.seconds:.1f} s for {timing.images} images, compilation included",
     }
     if timing.images_per_second is not None:

@@ -8,8 +8,10 @@ from typing import NamedTuple
 from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
 from pinet_jax.checkpoints import load_config as stored_config
-from pinet_jax.errors import InputError
-from pinet_jax.methods.base import InferenceConfig
+from pinet_jax.checkpoints import load_model
+from pinet_jax.errors import InputError, UsageError
+from pinet_jax.interop.model_files import Model
+from pinet_jax.methods.base import InferenceConfig, Method
 from pinet_jax.methods.pinet import PINetInference
 from pinet_jax.pretrained import PHOTOGRAPHS
 
@@ -19,13 +21,39 @@ class ChosenNetwork(NamedTuple):
 
     Attributes:
         checkpoint: where it is.
-        experiment: the one that was named; the checkpoint must hold its network.
+        experiment: the one that was named; the checkpoint must hold its method.
         trained_on: for the reader of figures.
     """
 
     checkpoint: Path
     experiment: ExperimentConfig | None
     trained_on: str
+
+    def read(self) -> Model:
+        """Reads it; its size is its own, as after `train --model.backbone.width 48`.
+
+        Raises:
+            InputError: the checkpoint is no whole one, or holds another method, or other keypoints,
+                than the experiment.
+        """
+        expected = None if self.experiment is None else self.experiment.model
+        try:
+            own, _ = stored_config(self.checkpoint)
+        except InputError:  # a graph of the user's own, which the experiment has; or it is broken
+            return load_model(self.checkpoint, expected)
+        if expected is not None and _kind(own) != _kind(expected):
+            raise InputError(
+                f"{self.checkpoint}: holds {_in_words(own)}, the config names {_in_words(expected)}"
+            )
+        return load_model(self.checkpoint)
+
+
+def _kind(method: Method) -> tuple[type[Method], tuple[str, ...]]:
+    return type(method), method.skeleton.keypoints
+
+
+def _in_words(method: Method) -> str:
+    return f"{type(method).__name__} with the keypoints {method.skeleton.name}"
 
 
 def choose_network(checkpoint: Path | None, config: str | None) -> ChosenNetwork:
@@ -36,12 +64,17 @@ def choose_network(checkpoint: Path | None, config: str | None) -> ChosenNetwork
         config: of its experiment.
 
     Raises:
-        UsageError: there is no such config.
+        UsageError: there is no such config, or the package has no network of it.
     """
     experiment = None if config is None else load_config(config)
     if checkpoint is not None and experiment is None:
         return ChosenNetwork(checkpoint, None, "not stated; name its --config")
     if checkpoint is None:
+        if experiment is not None and experiment.model != load_config("photographs").model:
+            raise UsageError(
+                f"--config {config}: give its --checkpoint; the package has a network of the "
+                "config photographs alone"
+            )
         print(
             "no --checkpoint: this is the small network that comes with the package, trained on a "
             "few thousand photographs; for a larger one `convert` released weights, or `train`"

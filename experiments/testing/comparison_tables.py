@@ -23,18 +23,21 @@ from pinet_jax.files import write_whole
 _FIRST = "PINet"  # what the others are compared with
 
 
-def write_tables(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
+def write_tables(runs: dict[str, list[dict[str, Any]]], out: Path) -> str:
     """Writes what the runs come to; some may still be missing.
 
     Args:
         runs: for every system the figures of its seeds, in the same order of seeds.
         out: the folder for comparison.json, .md and .png.
+
+    Returns:
+        The tables.
     """
     text = "\n".join([*_table(runs), *crowding_table(runs)])
-    print(text)
     write_whole(out / "comparison.md", text)
     write_whole(out / "comparison.json", json.dumps(runs, indent=1) + "\n")
     draw_crowding(runs, out / "comparison.png")
+    return text
 
 
 def _table(runs: dict[str, list[dict[str, Any]]]) -> list[str]:

@@ -11,16 +11,16 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.testing.pictures import Task, report
-from experiments.testing.predicting import (
+from pinet_jax.errors import InputError
+from pinet_jax.evaluation.result_files import Entry, pose_entries
+from pinet_jax.files import write_whole
+from pinet_jax.image_batches import (
     MEMORY_ADVICE,
     Batch,
     PosePredictor,
     make_batches,
     predict_batches,
 )
-from pinet_jax.errors import InputError
-from pinet_jax.evaluation.result_files import Entry, pose_entries
-from pinet_jax.files import write_whole
 from pinet_jax.images import read_image
 from pinet_jax.poses import Poses
 from pinet_jax.runtime import memory_advice

@@ -12,11 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pinet_jax.errors import InputError, UsageError
+from pinet_jax.frames import check_proportions
 from pinet_jax.images import find_images, image_size
 from pinet_jax.video_files import DRAWN_SUFFIX, VIDEO_SUFFIXES, VideoReader
 
 _JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
-_MOST_ELONGATED = 16  # long side / short side; the network's input grows with it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +120,11 @@ def _is_video(source: Path) -> bool:
 def _shape(source: Path) -> tuple[int, int]:
     if _is_video(source):
         with VideoReader(source) as video:
-            height, width = video.shape
+            shape = video.shape
     else:
-        height, width = image_size(source)
-    if max(height, width) > _MOST_ELONGATED * min(height, width):
-        raise InputError(
-            f"{source}: {width} x {height} pixels are too elongated; crop it to at most "
-            f"{_MOST_ELONGATED} : 1"
-        )
-    return height, width
+        shape = image_size(source)
+    check_proportions(shape, str(source))
+    return shape
 
 
 def _check_output(out: Path, tasks: Sequence[Task]) -> None:

@@ -48,7 +48,7 @@ def draw_crowding(runs: Runs, file: Path) -> None:
     """The same as a plot: the mean over seeds with their range."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, of_name in runs.items():
         labels = [f"{_name(bin)}\n{bin['images']} images" for bin in _filled_bins(of_name[0])]
@@ -58,7 +58,7 @@ def draw_crowding(runs: Runs, file: Path) -> None:
             labels, ap.min(axis=0), ap.max(axis=0), color=line.get_color(), alpha=0.2, linewidth=0
         )
     axes.set(xlabel="mean box IoU", ylabel="AP, %", ylim=(0, None))
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)  # beside the lines, not over them
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=150)
 

@@ -17,15 +17,15 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from experiments.testing.image_sets import ImageSet
-from experiments.testing.predicting import (
+from pinet_jax.errors import InputError
+from pinet_jax.evaluation.result_files import Entry, PartialResults, pose_entries
+from pinet_jax.image_batches import (
     PosePredictor,
     Shapes,
     Stages,
     make_batches,
     predict_batches,
 )
-from pinet_jax.errors import InputError
-from pinet_jax.evaluation.result_files import Entry, PartialResults, pose_entries
 
 
 @dataclasses.dataclass(frozen=True)

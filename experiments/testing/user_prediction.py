@@ -9,10 +9,10 @@ import numpy as np
 
 from experiments.testing.picture_prediction import predict_tasks
 from experiments.testing.pictures import Task, report
-from experiments.testing.predicting import PosePredictor
 from experiments.testing.videos import predict_video
 from pinet_jax.errors import InputError
-from pinet_jax.evaluation.result_files import growing_results
+from pinet_jax.evaluation.result_files import Entry, growing_results
+from pinet_jax.image_batches import PosePredictor
 
 
 def predict_inputs(
@@ -45,13 +45,19 @@ def predict_inputs(
     """
     pictures = [task for task in tasks if not task.is_video]
     videos = [task for task in tasks if task.is_video]
-    unread = failures = 0
+    unread = failures = drawn = 0
     with growing_results(out / "poses.json") as results:
+
+        def add(entries: Sequence[Entry]) -> None:
+            nonlocal drawn
+            results.add(entries)
+            drawn += sum(entry["score"] >= score_threshold for entry in entries)
+
         if pictures:
             unread = predict_tasks(
                 pictures,
                 predictor,
-                results.add,
+                add,
                 score_threshold=score_threshold,
                 batch_size=batch_size,
                 boxes=boxes,
@@ -61,7 +67,7 @@ def predict_inputs(
                 failures += predict_video(
                     task,
                     predictor,
-                    results.add,
+                    add,
                     every=every,
                     score_threshold=score_threshold,
                     batch_size=batch_size,
@@ -70,5 +76,8 @@ def predict_inputs(
                 unread += report(error)
         if unread == len(tasks):
             raise InputError("none of the inputs could be read; poses.json is not written")
-    print(f"{out / 'poses.json'}: inputs {len(tasks) - unread}, poses {results.count}")
+    print(
+        f"{out / 'poses.json'}: inputs {len(tasks) - unread}, poses {results.count}; drawn are the "
+        f"{drawn} with a score of {score_threshold:g} or more"
+    )
     return unread + failures

@@ -15,11 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.testing.pictures import Task, report
-from experiments.testing.predicting import PosePredictor
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import Entry, pose_entries
 from pinet_jax.files import replaced_whole
 from pinet_jax.frames import Frame
+from pinet_jax.image_batches import PosePredictor
 from pinet_jax.poses import Poses
 from pinet_jax.threads import work_ahead
 from pinet_jax.video_files import VideoFrame, VideoReader, video_writer

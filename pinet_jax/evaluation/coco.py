@@ -58,13 +58,7 @@ def evaluate_coco(
         AP, AP50, AP75, AR, AR50, AR75 and AP and AR of people of medium and of large area.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
-        truth = COCO()
-        truth.dataset = copy.deepcopy(dataset)
-        truth.createIndex()
-        # loadRes looks into the first pose, so it cannot read an empty list.
-        poses = truth.loadRes([dict(r) for r in results]) if results else _nothing(dataset)
-        tool = COCOeval(truth, poses, "keypoints")
-        tool.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
+        tool = _tool(dataset, results, skeleton)
         tool.evaluate()
         tool.accumulate()
         tool.summarize()
@@ -75,6 +69,47 @@ def evaluate_coco(
         matches=match_dataset(dataset, results, tool.ious),
         people_of=_people_by_area(tool),
     )
+
+
+def best_oks(dataset: Dataset, results: Sequence[dict[str, Any]], skeleton: Skeleton) -> np.ndarray:
+    """The OKS of every pose with the person of its image whom it fits best.
+
+    Crowds and people without labelled keypoints are left out: they say nothing about a pose.
+
+    Args:
+        dataset: from `ground_truth`.
+        results: [D] checked result entries.
+        skeleton: its sigmas are used.
+
+    Returns:
+        float64 [D]; 0 where nobody is labelled.
+    """
+    labelled = [p for p in dataset["annotations"] if p["num_keypoints"] and not p["iscrowd"]]
+    with contextlib.redirect_stdout(io.StringIO()):
+        tool = _tool({**dataset, "annotations": labelled}, results, skeleton)
+        tool._prepare()
+    tool.params.maxDets = [len(results)]  # all of an image, not the 20 best
+    scores = np.array([pose["score"] for pose in results], np.float64)
+    images = np.array([pose["image_id"] for pose in results])
+    best = np.zeros(len(results))
+    for image in np.unique(images):
+        here = np.flatnonzero(images == image)
+        # [poses by descending score, people]
+        oks = np.asarray(tool.computeOks(image, tool.params.catIds[0]))
+        if oks.size:
+            best[here[np.argsort(-scores[here], kind="stable")]] = oks.max(axis=1)
+    return best
+
+
+def _tool(dataset: Dataset, results: Sequence[dict[str, Any]], skeleton: Skeleton) -> COCOeval:
+    truth = COCO()
+    truth.dataset = copy.deepcopy(dataset)
+    truth.createIndex()
+    # loadRes looks into the first pose, so it cannot read an empty list.
+    poses = truth.loadRes([dict(r) for r in results]) if results else _nothing(dataset)
+    tool = COCOeval(truth, poses, "keypoints")
+    tool.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
+    return tool
 
 
 def _defined(figure: float) -> float | None:

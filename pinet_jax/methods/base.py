@@ -97,7 +97,7 @@ class Method(abc.ABC):
     called outside of `jax.vmap`, `jax.lax.scan` and the like.
 
     Attributes:
-        skeleton: the keypoints; a field of the dataclass.
+        skeleton: the keypoints.
         backbone: the config of the layers that ImageNet weights exist for; a field of the
             dataclass. The network holds its module under the name "backbone".
         inference_type: the method's own test procedure, a subclass of `InferenceConfig` whose

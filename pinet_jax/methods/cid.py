@@ -80,7 +80,7 @@ class CID(BottomUp):
     min_center_area: float = SMALL_AREA  # frame pixels; smaller people have no centre
     heatmap_factor: float = 1.0  # of the focal loss of everybody's maps
     instance_factor: float = 4.0  # of the focal loss of every person's own
-    contrastive_factor: float = 1.0
+    contrastive_factor: float = 1.0  # of the loss that keeps people's features apart
 
     inference_type: ClassVar[type[CIDInference]] = CIDInference
     stages: ClassVar[tuple[str, ...]] = ("candidates", "final")

@@ -78,8 +78,8 @@ class DEKR(BottomUp):
     # Map pixels. On CrowdPose the released code falls back to the keypoints' 2.
     center_sigma: float = 4.0
     offset_radius: int = 4  # offsets are trained in windows of twice this side
-    heatmap_factor: float = 1.0
-    offset_factor: float = 0.03
+    heatmap_factor: float = 1.0  # of the heatmaps' loss
+    offset_factor: float = 0.03  # of the offsets' loss
 
     def __post_init__(self) -> None:
         """Refuses what contradicts itself.

@@ -69,8 +69,8 @@ class HigherHRNet(BottomUp):
     doublings: int = 1  # of the backbone's resolution, for a further heatmap each; 0 is AE
     blocks: int = 4  # basic blocks after each doubling
     heatmap_factor: float = 1.0  # of each resolution
-    push_factor: float = 1e-3
-    pull_factor: float = 1e-3
+    push_factor: float = 1e-3  # of the tags of two people, apart
+    pull_factor: float = 1e-3  # of the tags of one person, together
 
     @property
     def order(self) -> tuple[int, ...]:

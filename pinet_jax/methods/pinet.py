@@ -56,9 +56,9 @@ from pinet_jax.targets import (
 class LossConfig:
     """The factors of the losses and the poses that refinement is trained on; the paper's."""
 
-    point_factor: float = 1.0
-    offset_factor: float = 0.03
-    refinement_factor: float = 0.03
+    point_factor: float = 1.0  # of the part maps' loss
+    offset_factor: float = 0.03  # of the coarse poses' loss
+    refinement_factor: float = 0.03  # of the refined poses' loss
     proposals: int = 120  # poses an image that refinement is trained on, shared among the parts
     # The released code's rule: every image has as many poses of a part as the batch's poorest
     # (or all of them, trained or not, where that has none).

@@ -60,19 +60,25 @@ def depthwise_convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.A
     Returns:
         [B, ceil(h / stride), ceil(w / stride), C]; sums are float32 at least.
     """
+    return _sum_products(x, kernel, stride)
+
+
+@functools.partial(jax.jit, static_argnums=2)  # blocks of one shape are traced once
+def _sum_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     size = len(kernel)
-    padded = jnp.pad(x, _padding(x.shape, size, stride))
+    padded = materialized(jnp.pad(x, _padding(x.shape, size, stride)))
     shape = _output_shape(x.shape, stride)
     products = (
         at_least_float32(_read(padded, dy, dx, shape, stride)) * _tap(kernel, dy, dx)
         for dy in range(size)
         for dx in range(size)
     )
-    return materialized(functools.reduce(jnp.add, products).astype(x.dtype))
+    return functools.reduce(jnp.add, products).astype(x.dtype)
 
 
 def _forward(x: jax.Array, kernel: jax.Array, stride: int) -> tuple[jax.Array, Residuals]:
-    return depthwise_convolution(x, kernel, stride), (x, kernel)
+    x = materialized(x)  # here and below: training reads it more than once
+    return materialized(depthwise_convolution(x, kernel, stride)), (x, kernel)
 
 
 def _backward(stride: int, residuals: Residuals, gradient: jax.Array) -> Residuals:
@@ -88,7 +94,7 @@ def _backward(stride: int, residuals: Residuals, gradient: jax.Array) -> Residua
         for dx in range(size)
     ]
     kernel_gradient = jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
-    return _input_gradient(gradient, kernel, x.shape, stride), kernel_gradient
+    return materialized(_input_gradient(gradient, kernel, x.shape, stride)), kernel_gradient
 
 
 depthwise_convolution.defvjp(_forward, _backward)
@@ -149,7 +155,9 @@ def _sum_by_slices(rows: jax.Array) -> jax.Array:
 
 
 def _tap(kernel: jax.Array, dy: int, dx: int) -> jax.Array:
-    return at_least_float32(kernel[dy, dx])[None, None, None]
+    """[1, 1, 1, C]."""
+    tap = jax.lax.slice(kernel, (dy, dx, 0), (dy + 1, dx + 1, kernel.shape[2]))
+    return at_least_float32(tap)[None]
 
 
 def _read(padded: jax.Array, dy: int, dx: int, shape: tuple[int, ...], stride: int) -> jax.Array:

@@ -155,13 +155,13 @@ class InvertedResidual(nn.Module):
         depthwise = DepthwiseConv(
             self.stage.kernel, self.stride, self.compute.folded, name="_depthwise_conv"
         )
-        y = _relu6(norm(name="_bn1")(depthwise(y)))
+        y = materialized(_relu6(norm(name="_bn1")(depthwise(y))))
         y = norm(name="_bn2")(conv(self.stage.width, 1, name="_project_conv")(y))
         return materialized(x + y) if x.shape == y.shape else y
 
 
 def _relu6(x: jax.Array) -> jax.Array:
-    return materialized(jnp.minimum(nn.relu(x), jnp.asarray(6, x.dtype)))
+    return jnp.minimum(nn.relu(x), jnp.asarray(6, x.dtype))
 
 
 class EfficientNetLite(nn.Module):

@@ -281,4 +281,4 @@ def _enlarge(x: jax.Array, factor: int, axis: int) -> jax.Array:
     new = [(0.5 - f) * before + (0.5 + f) * here for f in near.tolist()]
     new += [(1 - f) * here + f * after for f in near.tolist()]
     shape = [*x.shape[:axis], size * factor, *x.shape[axis + 1 :]]
-    return materialized(jnp.stack([materialized(y) for y in new], axis + 1).reshape(shape))
+    return materialized(jnp.stack(new, axis + 1).reshape(shape))

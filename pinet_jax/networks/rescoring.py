@@ -18,6 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from pinet_jax.networks import initializers
+from pinet_jax.skeletons import COCO_17, CROWDPOSE_14, Skeleton
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class RescoringConfig:
     """What the network reads of a pose, and its width."""
 
     links: tuple[tuple[int, int], ...]  # pairs of keypoints
-    reference_links: tuple[int, int]  # whose mean length is the unit of all lengths
+    reference_links: tuple[int, ...]  # whose mean length is the unit of all lengths
     width: int = 256  # of both hidden layers
 
 
@@ -40,6 +41,13 @@ CROWDPOSE_RESCORING = RescoringConfig(
            (7, 9), (8, 10), (9, 11), (6, 7), (0, 1)),
     reference_links=(9, 11),  # the released code's: left thigh and shin
 )  # fmt: skip
+
+
+def rescoring_of(skeleton: Skeleton) -> RescoringConfig:
+    """What it reads of a keypoint set: as published, or else the limbs, by their mean length."""
+    published = {COCO_17.keypoints: COCO_RESCORING, CROWDPOSE_14.keypoints: CROWDPOSE_RESCORING}
+    own = RescoringConfig(skeleton.edges, tuple(range(len(skeleton.edges))))
+    return published.get(skeleton.keypoints, own)
 
 
 def pose_features(keypoints: jax.Array, config: RescoringConfig) -> jax.Array:

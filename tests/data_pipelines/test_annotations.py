@@ -139,9 +139,10 @@ def test_a_broken_png_is_named(tmp_path, sound):
     assert f"image 2: broken image ({file}" in one_fault(read(tmp_path, sound))
 
 
-def test_a_picture_of_another_kind_is_named(tmp_path, sound):
-    (tmp_path / "images" / "0002.heic").write_bytes(b"\0\0\0\x1cftypheic")
-    sound["images"][1]["file_name"] = "0002.heic"
+@pytest.mark.parametrize("name", ["0002.heic", "renamed.jpg"])
+def test_a_picture_of_another_kind_is_named(tmp_path, sound, name):
+    (tmp_path / "images" / name).write_bytes(b"\0\0\0\x1cftypheic")
+    sound["images"][1]["file_name"] = name
     line = one_fault(read(tmp_path, sound))
     assert "image 2: broken image" in line and "convert it" in line
 

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 import pinet_jax
+from pinet_jax import pictures
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError, UsageError
-from pinet_jax.images import read_image
+from pinet_jax.images import pixels_of, read_image
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.methods.simple_baseline import SimpleBaseline
 from pinet_jax.networks.resnet import ResNetConfig
@@ -144,6 +145,12 @@ def test_an_array_that_is_no_picture_is_refused(predict, array, shape):
         predict(array)
 
 
+@pytest.mark.parametrize("nothing", [None, 3, [None]])
+def test_what_is_no_picture_at_all_is_refused(predict, nothing):
+    with pytest.raises(InputError, match=r"picture 0: an image is a \w+, no array; give uint8"):
+        predict(nothing)
+
+
 def test_what_cannot_be_read_is_named(predict, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(InputError, match=r"text\.png: not a picture"):
@@ -161,3 +168,19 @@ def test_the_packages_network_is_loaded_without_a_name():
     predict = pinet_jax.load()
     assert predict.skeleton.name == "coco_17"
     assert predict.predictor.inference.input_size == 384
+
+
+def test_a_thread_of_pixels_is_refused(predict):
+    with pytest.raises(InputError, match="picture 0: 170 x 10 pixels are too elongated"):
+        predict(np.zeros((10, 170, 3), np.uint8))
+
+
+def test_a_picture_of_pillows_is_decoded_once(predict, arrays, tmp_path, monkeypatch):
+    path = tmp_path / "one.png"
+    Image.fromarray(arrays[1]).save(path)
+    decoded = []
+    monkeypatch.setattr(
+        pictures, "pixels_of", lambda *given: decoded.append(1) or pixels_of(*given)
+    )
+    predict([Image.open(path), arrays[0]])
+    assert decoded == [1]

@@ -32,7 +32,7 @@ def trained(monkeypatch):
     found = []
 
     def train(experiment, workdir):
-        if len(found) == 8:
+        if len(found) == 8:  # in the second round
             raise Stopped
         found.append((workdir.name, experiment))
 
@@ -55,7 +55,7 @@ def test_it_goes_on_where_it_was_stopped(trained, tmp_path):
     names = [f"{row}_seed{seed}_2epochs" for seed in (0, 1) for row, _ in COMPARED.values()]
     assert [name for name, _ in trained] == names[:8]
     half = cells((tmp_path / "comparison.md").read_text(), "### AP\n")
-    assert [half[name][2] for name in COMPARED] == ["2", "2", "1", "1", "1", "1"]
+    assert [half[name][2] for name in COMPARED] == ["2"] + ["1"] * 6
     again = [trained.pop(0) for _ in range(8)]
     comparison.main(out=tmp_path, epochs=2, seeds=(0, 1))
     assert [name for name, _ in trained] == names[8:]
@@ -73,7 +73,8 @@ def test_all_have_one_width_one_recipe_and_the_same_crowds():
         assert other.synthetic == first.synthetic
         assert other.model.backbone.width == first.model.backbone.width
         assert other.model.backbone.modules == first.model.backbone.modules
-        assert other.inference.input_size == first.inference.input_size
+        if not other.model.needs_boxes:
+            assert other.inference.input_size == first.inference.input_size
 
 
 def test_leads_are_compared_with_published_ones(tmp_path):

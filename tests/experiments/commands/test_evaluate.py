@@ -98,7 +98,8 @@ def test_images_without_annotations_give_the_servers_archive(micro, coco, tmp_pa
     [
         ([], "name what to test on"),
         (["--checkpoint", "c", "--results", "r"], "--checkpoint does not go with --results"),
-        (["--config", "synthetic_tiny"], "name what to test on"),
+        (["--checkpoint", "c", "--config", "synthetic_tiny"], "name what to test on"),
+        (["--config", "synthetic_tiny"], "--config synthetic_tiny: give its --checkpoint"),
         (["--annotations", "a.json"], "--annotations needs --images"),
         (["--checkpoint", "c", "--config", "nothing"], "--config nothing"),
         (["--dataset", "absent", "--split", "val"], "absent"),

@@ -85,15 +85,18 @@ def test_a_photograph_is_looked_at_once(analyst, photograph):
 
 def test_pictures_and_table(analyst, photograph):
     look = analyst.look(photograph, False)
-    analysis = analyst.analyze(look, Switches(flip=False))
+    switches = Switches(flip=False)
+    analysis = analyst.analyze(look, switches)
     threshold = float(analysis.scores[1])
-    drawn = steps(look, analysis, METHOD, threshold)
+    drawn = steps(look, analysis, METHOD, switches, threshold)
     assert [step.caption.split(":")[0] for step in drawn] == ["coarse", "refined", "fused"]
     assert drawn[2].caption == "fused: 2 people"
     for step in drawn:
         assert step.picture.shape == look.image.shape
         assert (step.picture != look.image).any()
-    nothing = steps(look, analysis, METHOD, np.inf)
+    bare = Switches(flip=False, refinement=False, fusion=False)
+    nothing = steps(look, analysis, METHOD, bare, np.inf)
+    assert [step.caption for step in nothing[1:]] == ["refined: not used", "best ones: 0 people"]
     for step in nothing:
         np.testing.assert_array_equal(step.picture, look.image)
     assert person_picture(look, analysis, METHOD, 0, "refined").size > 0

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from data_pipelines.config import PersonDataConfig
 from experiments import cli
 from experiments.commands import train as train_command
 from experiments.training import loop
@@ -19,7 +20,9 @@ from pinet_jax.errors import InputError, UsageError
 from pinet_jax.methods.cid import CID, CIDInference
 from pinet_jax.methods.dekr import DEKR, DEKRInference
 from pinet_jax.methods.higher_hrnet import HigherHRNet, HigherHRNetInference
+from pinet_jax.methods.simple_baseline import SimpleBaseline, TopDownHRNet, TopDownInference
 from pinet_jax.networks.hrnet import HRNetConfig
+from pinet_jax.networks.resnet import ResNetConfig
 from pinet_jax.skeletons import CROWDPOSE_14
 from tests.tiny import BACKBONE, MODEL, experiment, with_loop
 
@@ -86,6 +89,19 @@ SYSTEMS = {
         HigherHRNet(backbone=FINEST, doublings=0),
         HigherHRNetInference(input_size=64, flip=False),
     ),
+    "spm": (dataclasses.replace(MODEL, partition="center", refinement=None), CONFIG.inference),
+    "simple_baseline": (
+        SimpleBaseline(
+            backbone=ResNetConfig(base_width=4, bottlenecks=(1, 1, 1, 1)),
+            upsampled_width=4,
+            crop_shape=(64, 32),
+        ),
+        TopDownInference(flip=False),
+    ),
+    "topdown_hrnet": (
+        TopDownHRNet(backbone=FINEST, crop_shape=(64, 32)),
+        TopDownInference(flip=False),
+    ),
 }
 LATER = [pytest.param(name, marks=[] if name == "cid" else pytest.mark.slow) for name in SYSTEMS]
 
@@ -94,7 +110,8 @@ LATER = [pytest.param(name, marks=[] if name == "cid" else pytest.mark.slow) for
 def test_other_systems_go_on_as_if_never_stopped(tmp_path, name):
     """CID's random positions too: by the step, not by when the training began."""
     model, inference = SYSTEMS[name]
-    config = dataclasses.replace(CONFIG, model=model, inference=inference)
+    data = PersonDataConfig() if model.needs_boxes else CONFIG.data
+    config = dataclasses.replace(CONFIG, model=model, inference=inference, data=data)
     state = jax.device_get(run(tmp_path, config))
     shutil.rmtree(tmp_path / "checkpoints" / "4")
     shutil.rmtree(tmp_path / "checkpoints" / "3")

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from data_pipelines.augmentation import (
@@ -149,32 +148,18 @@ def training_losses(net):
     return Recorded().losses(net, batch)
 
 
-def values(found):
-    return [float(found["heatmap"]), float(found["offset"])]
+LOSSES = ("heatmap", "offset")
 
 
 @pytest.mark.slow
 def test_losses_and_gradients_are_the_references():
-    """With the statistics held: the random network amplifies rounding less."""
-    figures = golden(f"{FOLDER}/train_coco.npz")
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        weights = baselines.double(variables())
-        program = baselines.loss_program(DEKR(), training_losses, train=False)
-        (_, (found, _)), gradients = program(weights["params"], weights["batch_stats"])
-        norm = float(optax.tree.norm(gradients))
-        baselines.assert_same_arrays(DEKR(), {"params": gradients}, figures, "frozen_f64_grad:")
-    np.testing.assert_allclose(values(found), figures["frozen_f64_losses"][0], rtol=1e-6)
-    np.testing.assert_allclose(norm, figures["frozen_f64_grad_norm"], rtol=1e-6)
+    baselines.assert_same_first_step(
+        DEKR(), training_losses, variables(), LOSSES, golden(f"{FOLDER}/train_coco.npz")
+    )
 
 
 @pytest.mark.slow
 def test_three_steps_are_the_references():
-    figures = golden(f"{FOLDER}/train_coco.npz")
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        program = baselines.loss_program(DEKR(), training_losses, train=True)
-        steps = list(baselines.adam_steps(program, baselines.double(variables())))
-        for (found, _, _), expected in zip(steps, figures["train_f64_losses"], strict=True):
-            np.testing.assert_allclose(values(found), expected, rtol=1e-6)
-        first, last = {"params": steps[0][1]}, steps[-1][2]
-        baselines.assert_same_arrays(DEKR(), first, figures, "train_f64_grad:")
-        baselines.assert_same_arrays(DEKR(), last, figures, "f64_after3:")
+    baselines.assert_same_three_steps(
+        DEKR(), training_losses, variables(), LOSSES, golden(f"{FOLDER}/train_coco.npz")
+    )

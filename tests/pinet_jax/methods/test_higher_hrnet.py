@@ -7,7 +7,6 @@ import zlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import linen as nn
 
@@ -34,7 +33,7 @@ FILES = {
 }
 TRAIN = "baselines/higherhrnet/train_coco.npz"
 AE_TRAIN = "baselines/ae/ae_train_w32_coco_bn0.4-0.6.npz"
-NAMES = ("heatmap_4", "heatmap_2", "push", "pull")
+LOSSES = ("heatmap_4", "heatmap_2", "push", "pull")
 
 
 @functools.cache
@@ -112,37 +111,18 @@ def training_losses(net):
     return HIGHER.losses(net, batch)
 
 
-def values(losses):
-    assert set(losses) == set(NAMES)
-    return [float(losses[name]) for name in NAMES]
-
-
 @pytest.mark.slow
 def test_losses_and_gradients_are_the_references():
-    """With the statistics held: the random network amplifies rounding less."""
-    figures = golden(TRAIN)
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        weights = baselines.double(variables(HIGHER))
-        program = baselines.loss_program(HIGHER, training_losses, train=False)
-        (_, (losses, _)), gradients = program(weights["params"], weights["batch_stats"])
-        norm = float(optax.tree.norm(gradients))
-        baselines.assert_same_arrays(HIGHER, {"params": gradients}, figures, "frozen_f64_grad:")
-    np.testing.assert_allclose(values(losses), figures["frozen_f64_losses"][0], rtol=1e-6)
-    np.testing.assert_allclose(norm, figures["frozen_f64_grad_norm"], rtol=1e-6)
+    baselines.assert_same_first_step(
+        HIGHER, training_losses, variables(HIGHER), LOSSES, golden(TRAIN)
+    )
 
 
 @pytest.mark.slow
 def test_three_steps_are_the_references():
-    figures = golden(TRAIN)
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        program = baselines.loss_program(HIGHER, training_losses, train=True)
-        steps = list(baselines.adam_steps(program, baselines.double(variables(HIGHER))))
-        for step, (losses, _, _) in enumerate(steps):
-            expected = figures["train_f64_losses"][step]
-            np.testing.assert_allclose(values(losses), expected, rtol=1e-6)
-        first, last = {"params": steps[0][1]}, steps[-1][2]
-        baselines.assert_same_arrays(HIGHER, first, figures, "train_f64_grad:")
-        baselines.assert_same_arrays(HIGHER, last, figures, "f64_after3:")
+    baselines.assert_same_three_steps(
+        HIGHER, training_losses, variables(HIGHER), LOSSES, golden(TRAIN)
+    )
 
 
 def ae_training_losses(net):

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import linen as nn
 
@@ -154,32 +153,17 @@ def training_losses(net):
     return SPM.losses(net, batch)
 
 
-def values(losses):
-    return [float(losses[name]) for name in ("point", "offset")]
+LOSSES = ("point", "offset")
 
 
 def test_losses_and_gradients_are_the_references():
-    """With the statistics held: the random network amplifies rounding less."""
-    figures = golden(f"{FOLDER}/train_coco.npz")
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        weights = baselines.double(variables())
-        program = baselines.loss_program(SPM, training_losses, train=False)
-        (_, (losses, _)), gradients = program(weights["params"], weights["batch_stats"])
-        norm = float(optax.tree.norm(gradients))
-        baselines.assert_same_arrays(SPM, {"params": gradients}, figures, "frozen_f64_grad:")
-    np.testing.assert_allclose(values(losses), figures["frozen_f64_losses"][0], rtol=1e-6)
-    np.testing.assert_allclose(norm, figures["frozen_f64_grad_norm"], rtol=1e-6)
+    baselines.assert_same_first_step(
+        SPM, training_losses, variables(), LOSSES, golden(f"{FOLDER}/train_coco.npz")
+    )
 
 
 @pytest.mark.slow
 def test_three_steps_are_the_references():
-    figures = golden(f"{FOLDER}/train_coco.npz")
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        program = baselines.loss_program(SPM, training_losses, train=True)
-        steps = list(baselines.adam_steps(program, baselines.double(variables())))
-        for step, (losses, _, _) in enumerate(steps):
-            expected = figures["train_f64_losses"][step]
-            np.testing.assert_allclose(values(losses), expected, rtol=1e-6)
-        first, last = {"params": steps[0][1]}, steps[-1][2]
-        baselines.assert_same_arrays(SPM, first, figures, "train_f64_grad:")
-        baselines.assert_same_arrays(SPM, last, figures, "f64_after3:")
+    baselines.assert_same_three_steps(
+        SPM, training_losses, variables(), LOSSES, golden(f"{FOLDER}/train_coco.npz")
+    )

@@ -1,4 +1,4 @@
-"""Images through a predictor, while threads read the next ones.
+"""Images of any sizes through a predictor, while threads read the next ones.
 
 Legend for shapes: N images, H and W of one, h and w of a frame, M boxes of an image.
 """
