@@ -1,6 +1,7 @@
 """HRNet, the backbone (Sun et al., Deep High-Resolution Representation Learning, CVPR 2019).
 
-Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4.
+Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4. With `Compute.blocks`, maps between
+layers have these shapes and lie in `Blocks`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -179,10 +181,10 @@ class HRNet(nn.Module):
             if self.compute.remat
             else HighResolutionModule
         )
-        images = images.astype(self.compute.dtype)
+        x: Any = images.astype(self.compute.dtype)
         if self.compute.blocks:
-            images = to_blocks(images, _IMAGE_BLOCK)
-        branches = [self._stem(images, layers)]
+            x = to_blocks(x, _IMAGE_BLOCK)
+        branches = [self._stem(x, layers)]
         last = len(self.config.modules) + 1, self.config.modules[-1] - 1
         for stage, modules in enumerate(self.config.modules, start=2):
             branches = self._transition(branches, stage, layers)
