@@ -51,7 +51,9 @@ class PINetNetwork(nn.Module):
     def setup(self) -> None:
         """Makes the three modules."""
         self.backbone = self.backbone_config.module(self.compute)
-        self.ppg = PoseGeneration(self.skeleton.num_keypoints, self.num_parts)
+        self.ppg = PoseGeneration(
+            self.skeleton.num_keypoints, self.num_parts, joined=self.compute.blocks
+        )
         if self.refinement is not None:
             self.pr = PoseRefinement(self.refinement, self.skeleton, self.compute)
 

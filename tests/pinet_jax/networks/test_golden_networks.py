@@ -44,13 +44,15 @@ def test_features_and_maps(dataset):
         assert_close(actual.reshape(figures[name].shape), figures[name])
 
 
-def test_features_of_maps_in_blocks():
+def test_features_and_maps_in_blocks():
     """As a TPU's train step has them."""
     dataset = "crowdpose"
+    figures = golden(f"network_{dataset}.npz")
     model = CONFIGS[dataset].network(Compute(blocks=True))
-    image = normalize(golden(f"network_{dataset}.npz")["image"][None])
-    features, _ = jax.jit(model.apply)(variables(dataset), image)
-    assert_close(features, golden(f"network_{dataset}.npz")["features"])
+    features, maps = jax.jit(model.apply)(variables(dataset), normalize(figures["image"][None]))
+    assert_close(features, figures["features"])
+    for name, actual in maps._asdict().items():
+        assert_close(actual.reshape(figures[name].shape), figures[name])
 
 
 @pytest.mark.parametrize("dataset", CONFIGS)
