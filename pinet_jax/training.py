@@ -243,6 +243,8 @@ def compute_losses(
 
 def compile_train_step(training: Training, mesh: Mesh) -> TrainStep:
     """The step as one program for all devices; it donates the state that it is given."""
+    if platform_of(mesh) == "tpu":
+        training = training._replace(network=in_blocks(training.network))
     whole, split = replicated(mesh), split_by_image(mesh)
     return jax.jit(
         lambda state, batch: train_step(training, state, batch),
@@ -251,6 +253,11 @@ def compile_train_step(training: Training, mesh: Mesh) -> TrainStep:
         donate_argnums=0,
         compiler_options=compiler_options(platform_of(mesh)),
     )
+
+
+def in_blocks(network: Any) -> nn.Module:
+    """The same network with its maps in blocks, for a TPU; see `networks/blocks.py`."""
+    return network.clone(compute=dataclasses.replace(network.compute, blocks=True))
 
 
 def check_batch_size(config: TrainingConfig, devices: int) -> None:

@@ -46,11 +46,11 @@ def _collective(kind: str, result: str) -> Collective:
     arrays = _ARRAY.findall(result)
     sizes = Counter[str]()
     for dtype, shape in arrays:
-        sizes[dtype] += _item_bytes(dtype) * math.prod(int(n) for n in shape.split(",") if n)
+        sizes[dtype] += item_bytes(dtype) * math.prod(int(n) for n in shape.split(",") if n)
     return Collective(kind, tuple(sizes), sizes.total())
 
 
-def _item_bytes(dtype: str) -> int:
+def item_bytes(dtype: str) -> int:
     """Of HLO's names: f32, bf16, s8, pred."""
     bits = re.search(r"\d+", dtype)
     return max(int(bits[0]) // 8, 1) if bits else 1

@@ -17,6 +17,7 @@ from experiments.configs.base import ExperimentConfig
 from experiments.planning.chips import HOP_SECONDS, Chip, Pod
 from experiments.planning.collectives import Collective, find_collectives
 from experiments.planning.programs import lower_inference, lower_train_step
+from experiments.planning.traffic import Traffic, traffic_by_layer
 from pinet_jax.errors import InputError
 from pinet_jax.methods.base import abstract_variables
 from pinet_jax.runtime import make_mesh
@@ -36,12 +37,14 @@ class Work(NamedTuple):
         bytes: read and written.
         collectives: what it exchanges.
         memory: bytes that it needs.
+        layers: what is read and written for each.
     """
 
     operations: float
     bytes: float
     collectives: list[Collective]
     memory: int
+    layers: dict[str, Traffic]
 
 
 class Floors(NamedTuple):
@@ -160,15 +163,17 @@ def floors(work: Work, pod: Pod) -> Floors:
 
 def _work(compiled: Any, repeated: int) -> Work:
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    program = compiled.as_text()
     return Work(
         operations=repeated * cost["flops"],
         bytes=repeated * cost["bytes accessed"],
-        collectives=repeated * find_collectives(compiled.as_text()),
+        collectives=repeated * find_collectives(program),
         memory=memory.argument_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
+        layers=traffic_by_layer(program),
     )
 
 

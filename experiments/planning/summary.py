@@ -67,6 +67,7 @@ def as_json(plan: Plan, whole: WholeTraining | None, images_per_core: float) -> 
             "operations": work.operations,
             "bytes": work.bytes,
             "collectives": _collectives(plan),
+            "layers": {name: moved._asdict() for name, moved in work.layers.items()},
         },
         "floor_seconds": floors._asdict() | {"call": floors.call},
         "share_of_peak_at_floor": {

@@ -1,27 +1,33 @@
 """HRNet, the backbone (Sun et al., Deep High-Resolution Representation Learning, CVPR 2019).
 
-Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4.
+Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4. With `Compute.blocks`, maps between
+layers have these shapes and lie in `Blocks`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from pinet_jax.networks.blocks import Blocks, from_blocks, to_blocks
 from pinet_jax.networks.imagenet import PublishedAsIs
 from pinet_jax.networks.layers import (
     Compute,
     Layers,
-    make_layers,
+    make_block_layers,
     relu,
     upsample_bilinear,
     upsample_nearest,
 )
+
+_IMAGE_BLOCK = (4, 4)  # 48 channels in place of 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +135,7 @@ class HighResolutionModule(nn.Module):
             else self._lower(x, i, j, width, layers)
             for j, x in enumerate(branches)
         ]
-        return relu(functools.reduce(jnp.add, inputs))
+        return relu(functools.reduce(operator.add, inputs))
 
     def _raise(self, x: jax.Array, i: int, j: int, width: int, layers: Layers) -> jax.Array:
         conv, norm = layers
@@ -168,14 +174,17 @@ class HRNet(nn.Module):
         Returns:
             [B, h, w, config.features]: all branches at a quarter of the resolution.
         """
-        layers = make_layers(self.compute)
+        layers = make_block_layers(self.compute)
         # Layers are functions, no arrays: static to the transformation (self is argument 0).
         fuse = (
             nn.remat(HighResolutionModule, static_argnums=(2,))
             if self.compute.remat
             else HighResolutionModule
         )
-        branches = [self._stem(images.astype(self.compute.dtype), layers)]
+        x: Any = images.astype(self.compute.dtype)
+        if self.compute.blocks:
+            x = to_blocks(x, _IMAGE_BLOCK)
+        branches = [self._stem(x, layers)]
         last = len(self.config.modules) + 1, self.config.modules[-1] - 1
         for stage, modules in enumerate(self.config.modules, start=2):
             branches = self._transition(branches, stage, layers)
@@ -184,6 +193,7 @@ class HRNet(nn.Module):
                 single = (stage, module) == last and not self.config.concatenated
                 outputs = 1 if single else None
                 branches = fuse(self.config.blocks, outputs, name=name)(branches, layers)
+        branches = [from_blocks(x) if isinstance(x, Blocks) else x for x in branches]
         enlarged = [upsample_bilinear(x, 2**i) for i, x in enumerate(branches) if i > 0]
         return jnp.concatenate([branches[0], *enlarged], axis=-1)
 

@@ -19,6 +19,7 @@ import numpy as np
 from flax import linen as nn
 
 from pinet_jax.networks import initializers
+from pinet_jax.networks.blocks import Blocks, convolve_blocks, repeat_blocks
 from pinet_jax.networks.materialization import materialized
 
 _MOMENTUM = 0.1  # of the newest batch, as torch counts it
@@ -47,6 +48,7 @@ class Compute:
         batch_norm: how statistics are taken in training.
         remat: compute inner results of the backbone again for the gradient: less memory, more
             time.
+        blocks: HRNets keep maps of few channels as blocks of positions: for TPUs.
     """
 
     dtype: Any = jnp.float32
@@ -54,6 +56,7 @@ class Compute:
     folded: bool = False
     batch_norm: BatchNormConfig = BatchNormConfig()
     remat: bool = False
+    blocks: bool = False
 
 
 class Layers(NamedTuple):
@@ -71,6 +74,39 @@ def make_layers(compute: Compute) -> Layers:
     return Layers(conv, partial(BatchNorm, compute.train, compute.batch_norm))
 
 
+def make_block_layers(compute: Compute) -> Layers:
+    """The layers of a module whose maps are `Blocks`, if the computation wants them."""
+    layers = make_layers(compute)
+    if not compute.blocks:
+        return layers
+    return Layers(partial(BlockConvolution, dtype=compute.dtype), layers.norm)
+
+
+class BlockConvolution(nn.Module):
+    """A convolution of blocks with the parameters of a usual one, without bias.
+
+    Attributes:
+        features: channels of the result.
+        size: of the kernel, odd.
+        stride: between the positions that it is placed at.
+        dtype: that it computes in.
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array | Blocks) -> Blocks:
+        """A map [B, h, w, C], in blocks or not, to one in blocks."""
+        if not isinstance(x, Blocks):
+            x = Blocks(x, (1, 1))
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", initializers.normal(0.001), shape)
+        return convolve_blocks(x, kernel.astype(self.dtype), self.stride)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last; statistics are float32 at least.
 
@@ -85,32 +121,39 @@ class BatchNorm(nn.Module):
     config: BatchNormConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: Any, mask: jax.Array | None = None) -> Any:
         """Normalises [B, ..., C].
 
         Args:
-            x: the input; the result has its shape and dtype.
+            x: the input, in blocks or not; the result has its shape and dtype.
             mask: booleans with x's rank, 1 on some axes and at the end; what is False counts in
-                no statistics.
+                no statistics. None for blocks.
         """
-        shape = x.shape[-1:]
+        if isinstance(x, Blocks):
+            return Blocks(self._normalised(x.array, None, math.prod(x.block)), x.block)
+        return self._normalised(x, mask, 1)
+
+    def _normalised(self, x: jax.Array, mask: jax.Array | None, copies: int) -> jax.Array:
+        """Channels of x, on the last axis, come so many times side by side."""
+        shape = (x.shape[-1] // copies,)
         scale = self.param("scale", initializers.ones, shape)
         bias = self.param("bias", initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", initializers.zeros, None, shape)
         running_var = self.variable("batch_stats", "var", initializers.ones, None, shape)
         if not self.train:
             factor, summand = _affine(running_mean.value, running_var.value, scale, bias)
-            return _apply_affine(x, factor, summand)
+            return _apply_affine(x, jnp.tile(factor, copies), jnp.tile(summand, copies))
 
         groups = len(x) // (self.config.group_size or len(x))
         rows = x.reshape(groups, -1, *x.shape[1:])
         if mask is None:
-            count: int | jax.Array = math.prod(rows.shape[1:-1])
+            count: int | jax.Array = math.prod(rows.shape[1:-1]) * copies
         else:
             mask = jnp.broadcast_to(mask, (*x.shape[:-1], 1)).reshape(*rows.shape[:-1], 1)
             count = mask.sum(tuple(range(1, rows.ndim - 1)), dtype=jnp.int32)  # [groups, 1]
-        mean, var = _statistics(rows, mask, count)
+        mean, var = _statistics(rows, mask, count, copies)
         factor, summand = jax.vmap(_affine, in_axes=(0, 0, None, None))(mean, var, scale, bias)
+        factor, summand = jnp.tile(factor, copies), jnp.tile(summand, copies)
         if not self.is_initializing():
             if self.config.unbiased_running_variance:
                 var = var * _ratio(count, count - 1, var.dtype)
@@ -120,15 +163,19 @@ class BatchNorm(nn.Module):
 
 
 def _statistics(
-    rows: jax.Array, mask: jax.Array | None, count: int | jax.Array
+    rows: jax.Array, mask: jax.Array | None, count: int | jax.Array, copies: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance [groups, C] over all axes but the first and last."""
+    """Mean and variance [groups, C] over all axes but the first and last, and over the copies."""
     axes = tuple(range(1, rows.ndim - 1))
     rows = at_least_float32(rows)
     if mask is not None:
         rows = jnp.where(mask, rows, 0)
     share = _ratio(1, count, rows.dtype)
-    mean, square = rows.sum(axes) * share, (rows * rows).sum(axes) * share
+
+    def mean_of(x: jax.Array) -> jax.Array:
+        return x.sum(axes).reshape(len(x), copies, -1).sum(1) * share
+
+    mean, square = mean_of(rows), mean_of(rows * rows)
     return mean, jnp.maximum(square - mean * mean, 0)
 
 
@@ -200,9 +247,9 @@ def multiply(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax
     return materialized(x @ kernel[0, 0])
 
 
-def relu(x: jax.Array) -> jax.Array:
-    """The larger of x and 0, `materialized`."""
-    return materialized(nn.relu(x))
+def relu(x: Any) -> Any:
+    """The larger of x and 0, `materialized`; x in blocks or not."""
+    return jax.tree.map(lambda array: materialized(nn.relu(array)), x)
 
 
 def _no_norm(*, name: str) -> Callable[..., jax.Array]:
@@ -210,8 +257,10 @@ def _no_norm(*, name: str) -> Callable[..., jax.Array]:
     return lambda x, mask=None: x
 
 
-def upsample_nearest(x: jax.Array, factor: int) -> jax.Array:
-    """Repeats every position `factor` times in both directions; x is [B, h, w, C]."""
+def upsample_nearest(x: Any, factor: int) -> Any:
+    """Repeats every position `factor` times in both directions; x is [B, h, w, C], or in blocks."""
+    if isinstance(x, Blocks):
+        return repeat_blocks(x, factor)
     b, h, w, c = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, factor, w, factor, c))
     return x.reshape(b, h * factor, w * factor, c)

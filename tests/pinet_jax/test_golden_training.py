@@ -10,7 +10,7 @@ from pinet_jax.methods.pinet import LossConfig, PINet
 from pinet_jax.networks.inputs import IMAGENET_MEAN, IMAGENET_STD
 from pinet_jax.networks.layers import BatchNormConfig
 from pinet_jax.runtime import make_mesh, replicated
-from pinet_jax.training import Training, TrainingConfig, compile_train_step
+from pinet_jax.training import Training, TrainingConfig, compile_train_step, in_blocks
 from tests.conftest import golden
 from tests.weights_rule import CONFIGS, state_dict
 
@@ -28,11 +28,13 @@ class Recorded(PINet):
         return jax.tree.map(lambda x: x.astype(jnp.float32).astype(dtype), super().targets(batch))
 
 
-def steps(dtype):
-    """States and losses of three steps."""
+def steps(dtype, blocks=False):
+    """States and losses of three steps; with `blocks` as a TPU takes them."""
     figures = golden("train_ochuman.npz")
     method = Recorded(METHOD.skeleton, loss=LossConfig(batch_minimum=True))
     ready = Training.make(method, CONFIG, steps_per_epoch=1000, dtype=dtype)
+    if blocks:
+        ready = ready._replace(network=in_blocks(ready.network))
     # The reference's graph in its own rounding: near dead channels even that shows.
     weights = state_dict("ochuman") | {"pr.adj": golden("network_ochuman.npz")["adjacency"]}
     variables = from_state_dict(weights, method)
@@ -73,6 +75,15 @@ def test_float64_three_steps():
     for key in (k for k in figures if k.startswith("f64_after3:") and "running" in k):
         error = np.abs(after[key.split(":")[1]] - figures[key]).max()
         assert error < 2e-5 * np.abs(figures[key]).max(), key
+
+
+def test_float64_first_step_in_blocks():
+    figures = golden("train_ochuman.npz")
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        state, losses, norm = next(steps(np.float64, blocks=True))
+        np.testing.assert_allclose(losses, figures["f64_step0_losses"], rtol=1e-6)
+        np.testing.assert_allclose(norm, figures["f64_step0_grad_norm"], rtol=1e-6)
+        check_gradients(state, figures, 1e-6)
 
 
 def test_float32_first_step():

@@ -20,6 +20,7 @@ from experiments.planning.collectives import Collective, find_collectives
 from experiments.planning.plan import Plan, Work, floors, too_large
 from experiments.planning.programs import batch_shapes
 from experiments.planning.summary import as_text, whole_training
+from experiments.planning.traffic import Traffic, traffic_by_layer
 from pinet_jax.errors import InputError, UsageError
 from tests.conftest import ROOT
 from tests.data_pipelines.memory_records import make_records
@@ -50,9 +51,39 @@ def test_collectives_are_found_once_each():
     ]
 
 
+def test_traffic_is_found_by_layers():
+    """A map of 32 channels in tiles of 128; a copy into fast memory without a name."""
+    rows = [
+        "%p.1 = bf16[8,32]{1,0:T(8,128)(2,1)} parameter(0)",
+        "%copy-start.1 = (bf16[8,32]{1,0:T(8,128)(2,1)S(1)}, bf16[8,32]{1,0:T(8,128)(2,1)}, "
+        "u32[]{:S(2)}) copy-start(%p.1)",
+        "%copy-done.1 = bf16[8,32]{1,0:T(8,128)(2,1)S(1)} copy-done(%copy-start.1)",
+        "%joined = bf16[8,32]{1,0:T(8,128)(2,1)S(1)} custom-call(%copy-done.1), "
+        'custom_call_target="ConcatBitcast"',
+        "%fusion.1 = (bf16[8,32]{1,0:T(8,128)(2,1)}, /*index=1*/f32[32]{0:T(128)}) "
+        "fusion(%joined), kind=kOutput, calls=%inner, "
+        'metadata={op_name="jit(step)/transpose(jvp(Net))/backbone/stage4.0/branches.0.3/conv"}',
+        "%part = bf16[8,32]{1,0:T(8,128)(2,1)} get-tuple-element(%fusion.1), index=0",
+        'ROOT %mul = f32[8]{0} multiply(%part, %part), metadata={op_name="jit(step)/mul"}',
+    ]
+    text = "%inner (q: f32[9]) -> f32[9] {\n  %q = f32[9]{0} add(%q, %q)\n}\n\nENTRY %main () {\n  "
+    map_, statistics, scalars = (512, 2048), (128, 512), (32, 32)  # entries alone, and in tiles
+    assert traffic_by_layer(text + "\n  ".join(rows) + "\n}\n") == {
+        "branch 0, backward": Traffic(
+            needed=4 * map_[0] + statistics[0],
+            padded=4 * map_[1] + statistics[1],
+            slow=2 * map_[1] + statistics[1],
+            moved=2 * map_[1],
+        ),
+        "rest": Traffic(*(2 * a + b for a, b in zip(map_, scalars, strict=True)), 2 * 2048 + 32),
+    }
+
+
 def test_floors_by_hand():
     sent = [Collective("all-reduce", ("f32",), 10), Collective("all-gather", ("f32",), 20)]
-    found = floors(Work(operations=500.0, bytes=100.0, collectives=sent, memory=1), pod())
+    found = floors(
+        Work(operations=500.0, bytes=100.0, collectives=sent, memory=1, layers={}), pod()
+    )
     assert found.arithmetic == 5
     assert found.memory == 10
     assert found.links == pytest.approx((2 * 10 + 20) * 3 / 4 / 5)  # 6 seconds
@@ -62,7 +93,7 @@ def test_floors_by_hand():
 
 
 def test_hours_and_the_table():
-    work = Work(operations=500.0, bytes=100.0, collectives=[], memory=2**30)
+    work = Work(operations=500.0, bytes=100.0, collectives=[], memory=2**30, layers={})
     config = experiment(batch_size=4, epochs=3)  # of 8 images each
     plan = Plan("train step", pod(), 4, work, 1.0)
     whole = whole_training(plan, config, None)
@@ -189,6 +220,7 @@ def test_a_micro_network_on_a_pod(tmp_path, topology, chips, kind):
     assert device["peaks"] == dataclasses.asdict(CHIPS[kind])
     assert 0 < device["memory_needed"] < device["peaks"]["memory"]
     assert device["operations"] > 0 and device["bytes"] > 0
+    assert {"stem, forward", "branch 0, backward", "refinement, backward"} <= set(device["layers"])
     kinds = {entry["kind"] for entry in device["collectives"]["kinds"]}
     assert kinds == {"all-reduce"}
     assert figures["whole_training"]["steps"] == -(-16 // (2 * chips))

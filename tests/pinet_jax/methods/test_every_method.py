@@ -6,6 +6,7 @@ import json
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -26,7 +27,7 @@ from pinet_jax.networks.rescoring import COCO_RESCORING
 from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.runtime import make_mesh, replicated, split_by_image
 from pinet_jax.skeletons import CROWDPOSE_14
-from pinet_jax.training import Training, TrainingConfig, compile_train_step
+from pinet_jax.training import Training, TrainingConfig, compile_train_step, in_blocks
 from tests.tiny import MICRO, batch, lively_variables
 
 FINEST = dataclasses.replace(MICRO, concatenated=False)
@@ -65,6 +66,14 @@ def predictor(name):
 
 def picture(seed=0):
     return np.random.default_rng(seed).integers(0, 256, (70, 90, 3)).astype(np.uint8)
+
+
+@each
+def test_a_network_in_blocks_has_the_same_variables(name):
+    network = VALUES[name].network(Compute(train=True))
+    image = np.zeros((2, 64, 64, 3), np.float32)
+    made = [jax.eval_shape(n.init, jax.random.key(0), image) for n in (network, in_blocks(network))]
+    assert jax.tree.map(jnp.shape, made[0]) == jax.tree.map(jnp.shape, made[1])
 
 
 @each

@@ -44,6 +44,15 @@ def test_features_and_maps(dataset):
         assert_close(actual.reshape(figures[name].shape), figures[name])
 
 
+def test_features_of_maps_in_blocks():
+    """As a TPU's train step has them."""
+    dataset = "crowdpose"
+    model = CONFIGS[dataset].network(Compute(blocks=True))
+    image = normalize(golden(f"network_{dataset}.npz")["image"][None])
+    features, _ = jax.jit(model.apply)(variables(dataset), image)
+    assert_close(features, golden(f"network_{dataset}.npz")["features"])
+
+
 @pytest.mark.parametrize("dataset", CONFIGS)
 @pytest.mark.parametrize("folded", [False, True])
 def test_refinement(dataset, folded):
