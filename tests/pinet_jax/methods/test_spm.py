@@ -141,12 +141,13 @@ def training_losses(net):
 
     def padded(name):
         arrays = [figures[f"image{image}_{name}"] for image in range(3)]
-        return baselines.padded(arrays, 4, np.float64)
+        # The released code's targets are float32, also where it computes in float64.
+        return baselines.padded(arrays, 4, np.float32)
 
     batch = {
         "image": baselines.normalized(figures["images"], np.float64),
         # Frame pixels; the figures are map pixels.
-        "keypoints": padded("joints") * np.array([4, 4, 1]),
+        "keypoints": padded("joints") * np.array([4, 4, 1], np.float32),
         "area": padded("area"),
         "valid_mask": figures["valid_mask"],
     }
