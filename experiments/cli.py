@@ -113,7 +113,7 @@ def run(name: str, flags: Sequence[str]) -> None:
     module_name = _scores(flags) if name == "evaluate" else name
     try:
         module = importlib.import_module(f"experiments.commands.{module_name}")
-        module.main.__doc__ = _unwrapped(module.main.__doc__)
+        module.main.__doc__ = _unwrapped(module.main.__doc__ or "")  # `python -OO` has none
         defaults = module.defaults(flags) if hasattr(module, "defaults") else {}
         with getattr(module, "field_types", contextlib.nullcontext)():
             tyro.cli(
