@@ -146,15 +146,15 @@ def read_header(path: str | Path) -> Header:
     Raises:
         InputError: there is no such file, or its header is no picture's.
     """
-    path = _checked_file(path)
-    picture, _ = _open(path, str(path))
+    picture, orientation = _open(_checked_file(path), str(path))
     with picture:
-        return header_of(picture)
+        return header_of(picture, orientation)
 
 
-def header_of(picture: Image.Image) -> Header:
-    """The header of a picture that Pillow has opened; nothing is decoded."""
-    orientation, (width, height) = _orientation(picture), picture.size
+def header_of(picture: Image.Image, orientation: int | None = None) -> Header:
+    """Of a picture that Pillow has opened, and its orientation, if known; nothing is decoded."""
+    orientation = _orientation(picture) if orientation is None else orientation
+    width, height = picture.size
     turned = picture.format == "TIFF" and orientation >= 5  # Pillow has exchanged the two
     return Header((width, height) if turned else (height, width), orientation)
 

@@ -36,16 +36,19 @@ class ChosenNetwork(NamedTuple):
             InputError: the checkpoint is no whole one, or holds another method, or other keypoints,
                 than the experiment.
         """
-        expected = None if self.experiment is None else self.experiment.model
+        if self.experiment is None:
+            return load_model(self.checkpoint)
+        expected = self.experiment.model
         try:
-            own, _ = stored_config(self.checkpoint)
+            model = load_model(self.checkpoint)
         except InputError:  # a graph of the user's own, which the experiment has; or it is broken
             return load_model(self.checkpoint, expected)
-        if expected is not None and _kind(own) != _kind(expected):
+        if _kind(model.method) != _kind(expected):
             raise InputError(
-                f"{self.checkpoint}: holds {_in_words(own)}, the config names {_in_words(expected)}"
+                f"{self.checkpoint}: holds {_in_words(model.method)}, the config names "
+                f"{_in_words(expected)}"
             )
-        return load_model(self.checkpoint)
+        return model
 
 
 def _kind(method: Method) -> tuple[type[Method], tuple[str, ...]]:

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pinet_jax.evaluation.dataset import Dataset
-from pinet_jax.evaluation.matching import Matches, match_dataset
+from pinet_jax.evaluation.matching import Matches, by_image, match_dataset
 from pinet_jax.skeletons import Skeleton
 
 # In the order of pycocotools' `stats`. By area: medium is 32^2 to 96^2 pixels, large is above.
@@ -90,10 +90,9 @@ def best_oks(dataset: Dataset, results: Sequence[dict[str, Any]], skeleton: Skel
         tool._prepare()
     tool.params.maxDets = [len(results)]  # all of an image, not the 20 best
     scores = np.array([pose["score"] for pose in results], np.float64)
-    images = np.array([pose["image_id"] for pose in results])
     best = np.zeros(len(results))
-    for image in np.unique(images):
-        here = np.flatnonzero(images == image)
+    for image, places in by_image(results).items():
+        here = np.array(places)
         # [poses by descending score, people]
         oks = np.asarray(tool.computeOks(image, tool.params.catIds[0]))
         if oks.size:

@@ -118,7 +118,7 @@ def match_dataset(
     """
     people = _People.of(dataset)
     category = dataset["categories"][0]["id"]
-    poses_of = _by_image(results)
+    poses_of = by_image(results)
     scores = np.array([result["score"] for result in results], np.float64)
     image_ids = np.array(sorted(image["id"] for image in dataset["images"]))
     counts = np.zeros(len(image_ids), np.int64)
@@ -157,7 +157,7 @@ class _People(NamedTuple):
         people = dataset["annotations"]
         crowd = np.array([bool(person["iscrowd"]) for person in people], bool)
         unlabelled = np.array([person["num_keypoints"] == 0 for person in people], bool)
-        return cls(_by_image(people), crowd, crowd | unlabelled)
+        return cls(by_image(people), crowd, crowd | unlabelled)
 
 
 def _match_image(
@@ -247,7 +247,8 @@ def best_f1_score(matches: Matches) -> float:
     return float(matches.score[f1.argmax()])
 
 
-def _by_image(records: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:
+def by_image(records: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:
+    """The places of every image's records, in their order."""
     groups: dict[int, list[int]] = {}
     for number, record in enumerate(records):
         groups.setdefault(record["image_id"], []).append(number)
