@@ -163,7 +163,7 @@ def as_text(plan: Plan, whole: WholeTraining | None, images_per_core: float) -> 
         ),
     ]
     if plan.program == "train step":
-        rows.append(("whole training", _whole(whole)))
+        rows.append(("whole training", _whole(whole, plan)))
     rows.append(("compiled in", f"{plan.compile_seconds:.0f} s"))
     head = f"{plan.program} on {pod.name}: {pod.chips} chips, {pod.hosts} hosts"
     return "\n".join([head, "", *(f"{name:<18} {text}" for name, text in rows)])
@@ -177,9 +177,11 @@ def _floor(seconds: float, plan: Plan) -> str:
     return f"{1e3 * seconds:.2f} ms, {100 * seconds / plan.floors.call:.0f} % of the floor"
 
 
-def _whole(whole: WholeTraining | None) -> str:
+def _whole(whole: WholeTraining | None, plan: Plan) -> str:
     if whole is None:
         return "give --epoch-images, the images of an epoch"
+    counted = whole.steps * plan.counted_seconds / 3600
     return (
-        f"{whole.steps} steps, at least {whole.hours:.2f} hours, {whole.chip_hours:,.0f} chip-hours"
+        f"{whole.steps} steps, at least {whole.hours:.3g} hours, {whole.chip_hours:,.3g} chip-hours; "
+        f"by XLA's count {counted:.3g} and {counted * plan.pod.chips:,.3g}"
     )

@@ -121,7 +121,7 @@ def test_hours_and_the_table(monkeypatch):
     assert content["device"]["share_of_memory"] == 0.5
     assert content["experiment"]["training"]["batch_size"] == 4
     assert (content["images_a_call"], content["images_a_device"]) == (4, 1)
-    assert "6 steps, at least 0.02 hours" in text
+    assert "6 steps, at least 0.0167 hours, 0.0667 chip-hours; by XLA's count 0.05 and 0.2" in text
 
 
 @pytest.mark.parametrize(
