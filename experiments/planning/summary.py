@@ -182,6 +182,7 @@ def _whole(whole: WholeTraining | None, plan: Plan) -> str:
         return "give --epoch-images, the images of an epoch"
     counted = whole.steps * plan.counted_seconds / 3600
     return (
-        f"{whole.steps} steps, at least {whole.hours:.3g} hours, {whole.chip_hours:,.3g} chip-hours; "
+        f"{whole.steps} steps, at least {whole.hours:.3g} hours, "
+        f"{whole.chip_hours:,.3g} chip-hours; "
         f"by XLA's count {counted:.3g} and {counted * plan.pod.chips:,.3g}"
     )
