@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import numbers
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,13 @@ from pinet_jax.networks import graphs
 from pinet_jax.skeletons import Skeleton
 
 _KIND = "kind"
+# A field's type, and what may stand in it; NumPy's numbers are numbers, too.
+_SCALARS: dict[type, type] = {
+    bool: bool,
+    int: numbers.Integral,
+    float: numbers.Real,
+    str: str,
+}
 _OLD_GRAPHS = "pinet_jax.models.graphs"  # in files of before networks had a folder of their own
 
 
@@ -67,9 +75,21 @@ def _read(kind: Any, content: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         return _union(typing.get_args(kind), content, where)
     if origin is tuple:
+        if not isinstance(content, list | tuple):
+            raise InputError(f"{where}: {content!r} is no list")
         inner = [k for k in typing.get_args(kind) if k is not Ellipsis]
         kinds = inner * len(content) if len(inner) == 1 else inner
         return tuple(_read(k, item, where) for k, item in zip(kinds, content, strict=True))
+    if kind in _SCALARS:
+        return _scalar(kind, content, where)
+    return content
+
+
+def _scalar(kind: type, content: Any, where: str) -> Any:
+    """A float may be written without a point; a bool is no number."""
+    wanted = _SCALARS[kind]
+    if not isinstance(content, wanted) or (isinstance(content, bool) and kind is not bool):
+        raise InputError(f"{where}: {content!r} is no {kind.__name__}")
     return content
 
 
@@ -80,7 +100,7 @@ def _dataclass(kind: Any, content: Mapping[str, Any], where: str) -> Any:
     unknown = content.keys() - {field.name for field in dataclasses.fields(kind)} - {_KIND}
     if unknown:
         raise InputError(f"{where}: {kind.__name__} has no field {', '.join(sorted(unknown))}")
-    fields = {n: _read(hints[n], v, where) for n, v in content.items() if n != _KIND}
+    fields = {n: _read(hints[n], v, f"{where}: {n}") for n, v in content.items() if n != _KIND}
     return kind(**fields)
 
 

@@ -54,12 +54,14 @@ class FrameBatch(NamedTuple):
 
 
 def check_proportions(shape: tuple[int, int], name: str) -> None:
-    """Refuses a picture, [H, W], whose frame would be many times as long as its short side.
+    """Refuses a picture, [H, W], without pixels, or many times as long as its short side.
 
     Raises:
         InputError: with the picture's name.
     """
     height, width = shape
+    if min(shape) < 1:
+        raise InputError(f"{name}: {width} x {height} pixels, so nothing to see")
     if max(shape) > _MOST_ELONGATED * min(shape):
         raise InputError(
             f"{name}: {width} x {height} pixels are too elongated; crop it to at most "

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from pinet_jax.checkpoints import load_model
+from pinet_jax.config_json import from_json, to_json
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.result_files import Entry, pose_entries
 from pinet_jax.frames import check_proportions
@@ -196,7 +197,8 @@ def _replaced(inference: InferenceConfig, fields: Mapping[str, Any]) -> Inferenc
     for name in fields:
         if name not in known:
             raise UsageError(f"{name}: the test procedure has no such field: {', '.join(known)}")
-    return dataclasses.replace(inference, **fields)
+    asked = {name: to_json(value) for name, value in fields.items()}
+    return from_json(type(inference), to_json(inference) | asked, "the test procedure")
 
 
 def _name(picture: Picture, place: int) -> str:

@@ -29,6 +29,7 @@ VIDEO_SUFFIXES = frozenset(
 DRAWN_SUFFIX = ".mp4"
 _CODEC = "mp4v"  # MPEG-4: OpenCV's wheels write no H.264
 _RATE = 25.0  # frames a second, where a file says none
+_ATTEMPTS = 100  # frames in a row that fail before a video counts as ended: one may be damaged
 
 
 class VideoFrame(NamedTuple):
@@ -88,27 +89,37 @@ class VideoReader:
         Raises:
             InputError: a frame has another size than the first.
         """
-        number, before, gap = 0, 0.0, None
+        number, before, gap, damaged = 0, 0.0, None, False
         while True:
-            whole, bgr = self._capture.read()
-            if not whole:
+            bgr, failed = self._next()
+            if bgr is None:
                 break
             time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if time < before:  # no time in the file, or a broken one
                 time = before + 1 / self.rate
-            if gap is None and time - before > 1.5 / self.rate:
+            if gap is None and (failed or time - before > 1.5 / self.rate):
                 gap = number, before
+            damaged = damaged or failed
             if bgr.shape[:2] != self.shape:
                 raise InputError(f"{self.path}: frame {number} has another size than the first")
             yield VideoFrame(number, time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
             number, before = number + 1, time
         # Counts are often the duration times the rate, and one too high.
-        if self.count is not None and number < self.count - 1:
+        if damaged or (self.count is not None and number < self.count - 1):
             place, when = gap or (number, before)
+            counted = f"{number} of {self.count}" if self.count else f"{number}"
             self.missing = (
-                f"{number} of {self.count} frames can be read; the first gap is before frame "
-                f"{place}, after {when:.2f} s"
+                f"{counted} frames can be read; the first gap is before frame {place}, "
+                f"after {when:.2f} s"
             )
+
+    def _next(self) -> tuple[np.ndarray | None, bool]:
+        """The next frame that can be read, uint8 [H, W, 3] in BGR, and whether others failed."""
+        for attempt in range(_ATTEMPTS):
+            whole, bgr = self._capture.read()
+            if whole:
+                return bgr, attempt > 0
+        return None, False
 
     def close(self) -> None:
         """Lets go of the file."""

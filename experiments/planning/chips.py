@@ -7,10 +7,12 @@ import importlib
 import math
 import os
 import re
+from importlib import metadata
 from typing import Any
 
 import jax
 from jax.experimental import topologies
+from packaging.requirements import Requirement
 
 from pinet_jax.errors import UsageError
 
@@ -84,7 +86,7 @@ def open_pod(name: str) -> Pod:
         name: kind and chips along each axis, such as "v5e:16x16" or "v5p:8x8x16".
 
     Raises:
-        UsageError: there is no such pod.
+        UsageError: there is no such pod, or libtpu is not the one for this JAX.
         ModuleNotFoundError: libtpu is not installed.
     """
     match = re.fullmatch(r"(\w+):(\d+(?:x\d+){1,2})", name)
@@ -94,6 +96,7 @@ def open_pod(name: str) -> Pod:
             "v5e:16x16 or v5p:8x8x16"
         )
     importlib.import_module("libtpu")
+    check_libtpu(metadata.version("libtpu"))
     _compile_only()
     try:
         topology: Any = topologies.get_topology_desc(name, platform="tpu")
@@ -104,6 +107,23 @@ def open_pod(name: str) -> Pod:
     chips = math.prod(map(int, match[2].split("x")))
     hosts = len({device.process_index for device in devices})
     return Pod(name, devices, chips, hosts, CHIPS[match[1]].share(len(devices) // chips))
+
+
+def check_libtpu(installed: str) -> None:
+    """Refuses a libtpu that this JAX is not made for, whose programs it may not be able to read.
+
+    Args:
+        installed: its version.
+
+    Raises:
+        UsageError: it is another; the message says how to install the right one.
+    """
+    for requirement in map(Requirement, metadata.requires("jax") or ()):
+        if requirement.name == "libtpu" and not requirement.specifier.contains(installed):
+            raise UsageError(
+                f"libtpu {installed} is installed, and JAX {jax.__version__} needs "
+                f"{requirement.specifier}: pip install 'jax[tpu]=={jax.__version__}'"
+            )
 
 
 def _compile_only() -> None:

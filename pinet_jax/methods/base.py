@@ -63,6 +63,16 @@ class BottomUpInference(InferenceConfig):
             raise UsageError(f"scales {self.scales}: use multiples of 0.5, such as 0.5 1 2")
 
 
+def check_share(name: str, value: float) -> None:
+    """Refuses a field that is a share, such as a threshold of OKS.
+
+    Raises:
+        UsageError: with its name and value.
+    """
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} {value}: use a number from 0 to 1")
+
+
 class CountedModule(NamedTuple):
     """One part of a network, as `complexity.py` counts it.
 

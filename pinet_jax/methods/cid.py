@@ -22,7 +22,14 @@ from pinet_jax.frames import STRIDE, FrameBatch
 from pinet_jax.instance_decoding import read_keypoints, smoothed
 from pinet_jax.instance_losses import FocalSums, contrastive_loss, focal_sums
 from pinet_jax.interop.layouts import Entry, one_array
-from pinet_jax.methods.base import Batch, BottomUp, BottomUpInference, CountedModule, Stages
+from pinet_jax.methods.base import (
+    Batch,
+    BottomUp,
+    BottomUpInference,
+    CountedModule,
+    Stages,
+    check_share,
+)
 from pinet_jax.networks.cid import CIDNetwork, probability
 from pinet_jax.networks.hrnet import W32, HRNetConfig
 from pinet_jax.networks.inputs import normalize
@@ -49,6 +56,7 @@ class CIDInference(BottomUpInference):
             UsageError: with the field's name and value.
         """
         super().__post_init__()
+        check_share("oks_threshold", self.oks_threshold)
         if self.scales != (1.0,):
             raise UsageError(f"scales {self.scales}: CID is tested at scale 1 alone")
         if self.smoothing < 1 or self.smoothing % 2 == 0:

@@ -30,6 +30,7 @@ from pinet_jax.methods.base import (
     CountedModule,
     InferenceConfig,
     Stages,
+    check_share,
 )
 from pinet_jax.networks.adaptive_convolution import TAPS
 from pinet_jax.networks.dekr import DEKRNetwork
@@ -55,6 +56,15 @@ class DEKRInference(BottomUpInference):
     scale_decrease: float = 0.9  # of the scores at other scales than 1; CrowdPose: 0.8
     fusion: bool = False  # PINet's pose fusion in place of suppression
     oks_threshold: float = 0.7  # of the fusion: above it two poses are one person's
+
+    def __post_init__(self) -> None:
+        """Refuses values that no test can have.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        super().__post_init__()
+        check_share("oks_threshold", self.oks_threshold)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ from pinet_jax.methods.base import (
     CountedModule,
     InferenceConfig,
     Stages,
+    check_share,
 )
 from pinet_jax.networks.backbones import AnyBackbone
 from pinet_jax.networks.hrnet import W32
@@ -78,6 +79,15 @@ class PINetInference(BottomUpInference):
     # Scores are multiplied by this power of the pose's area, in tenths of the frame's: among
     # equally sure poses of photographs, large ones are more exact. The paper has no such rule: 0.
     area_exponent: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuses values that no test can have.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        super().__post_init__()
+        check_share("oks_threshold", self.oks_threshold)
 
 
 @dataclasses.dataclass(frozen=True)

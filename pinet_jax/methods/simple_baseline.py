@@ -24,7 +24,14 @@ from pinet_jax import boxes as crops
 from pinet_jax.errors import InputError
 from pinet_jax.frames import Frame, FrameBatch
 from pinet_jax.interop.layouts import Entry, torch_entry
-from pinet_jax.methods.base import Batch, CountedModule, InferenceConfig, Method, Stages
+from pinet_jax.methods.base import (
+    Batch,
+    CountedModule,
+    InferenceConfig,
+    Method,
+    Stages,
+    check_share,
+)
 from pinet_jax.networks.hrnet import HRNetConfig
 from pinet_jax.networks.inputs import normalize
 from pinet_jax.networks.layers import Compute
@@ -51,6 +58,14 @@ class TopDownInference(InferenceConfig):
     """The test procedure of methods whose frame is a person's crop."""
 
     oks_threshold: float = 0.9  # above it two boxes' poses are one person's
+
+    def __post_init__(self) -> None:
+        """Refuses values that no test can have.
+
+        Raises:
+            UsageError: with the field's name and value.
+        """
+        check_share("oks_threshold", self.oks_threshold)
 
 
 class TopDown(Method):

@@ -164,6 +164,37 @@ def test_an_unknown_field_of_the_test_procedure_is_refused(checkpoint):
         pinet_jax.load(checkpoint, flipped=False)
 
 
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"scales": "x"}, "scales: 'x' is no list"),
+        ({"scales": 2.0}, "scales: 2.0 is no list"),
+        ({"scales": ["1"]}, "scales: '1' is no float"),
+        ({"flip": "no"}, "flip: 'no' is no bool"),
+        ({"input_size": 256.5}, "input_size: 256.5 is no int"),
+        ({"input_size": True}, "input_size: True is no int"),
+        ({"oks_threshold": None}, "oks_threshold: None is no float"),
+        ({"oks_threshold": 7}, "oks_threshold 7: use a number from 0 to 1"),
+        ({"oks_threshold": float("nan")}, "oks_threshold nan: use a number from 0 to 1"),
+    ],
+)
+def test_a_value_that_a_field_cannot_have_is_refused(checkpoint, field, message):
+    with pytest.raises(InputError, match=message):
+        pinet_jax.load(checkpoint, **field)
+
+
+def test_numbers_of_numpy_and_lists_are_taken(checkpoint):
+    asked = {"oks_threshold": np.float32(0.5), "input_size": np.int64(64), "scales": [1, 0.5]}
+    inference = pinet_jax.load(checkpoint, **asked).predictor.inference
+    assert (inference.oks_threshold, inference.input_size) == (0.5, 64)
+    assert inference.scales == (1, 0.5)
+
+
+def test_a_picture_without_pixels_is_refused(predict):
+    with pytest.raises(InputError, match="picture 0: 0 x 5 pixels, so nothing to see"):
+        predict(Image.new("RGB", (0, 5)))
+
+
 def test_the_packages_network_is_loaded_without_a_name():
     predict = pinet_jax.load()
     assert predict.skeleton.name == "coco_17"

@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import re
 import subprocess
 import sys
+from importlib import metadata
 
 import jax
 import numpy as np
@@ -15,7 +17,7 @@ from data_pipelines.config import DataConfig, PersonDataConfig
 from data_pipelines.input_pipeline import batches, training_batches
 from data_pipelines.person_batches import PreparedCrops, find_persons
 from experiments.configs import load_config
-from experiments.planning.chips import CHIPS, Chip, Pod, open_pod
+from experiments.planning.chips import CHIPS, Chip, Pod, check_libtpu, open_pod
 from experiments.planning.collectives import Collective, find_collectives
 from experiments.planning.plan import Plan, Work, floors, too_large
 from experiments.planning.programs import batch_shapes
@@ -167,6 +169,14 @@ def test_a_batch_that_is_made_on_devices_has_what_the_method_reads(name):
     assert set(config.model.batch_arrays) <= set(found)
     assert {len(x.shape) and x.shape[0] for x in found.values()} == {config.training.batch_size}
     assert isinstance(found["image"], jax.ShapeDtypeStruct) and found["image"].dtype == np.uint8
+
+
+def test_the_libtpu_of_another_jax_is_refused():
+    needed = [r for r in metadata.requires("jax") if r.startswith("libtpu==")]
+    (version,) = re.findall(r"==([\d.]+)\.\*", needed[0])  # such as 0.0.42.*
+    check_libtpu(f"{version}.1")
+    with pytest.raises(UsageError, match=rf"libtpu 0\.0\.1 is installed.*needs =={version}\.\*"):
+        check_libtpu("0.0.1")
 
 
 # With libtpu, in processes of their own: it stays in the one that loads it.

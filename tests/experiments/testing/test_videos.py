@@ -169,6 +169,20 @@ def test_a_gap_is_named_by_its_frame_and_time(tmp_path, capsys):
     assert f"the first gap is before frame {gap}, after {times[gap - 1]:.2f} s" in line
 
 
+def test_what_follows_a_damaged_frame_is_read(tmp_path, capsys):
+    path = film(tmp_path / "in" / "walk.avi", frames=20)
+    content = bytearray(path.read_bytes())
+    frames = [i for i in range(len(content)) if content[i : i + 2] == b"\xff\xd8"]  # JPEGs
+    content[frames[8] : frames[9] - 16] = bytes(frames[9] - 16 - frames[8])
+    path.write_bytes(content)
+    failures, entries = run([path], tmp_path / "out")
+    assert failures == 1
+    times = [entry["time"] for entry in entries]
+    np.testing.assert_allclose(times, np.delete(np.arange(20), 8) / RATE, atol=2e-3)
+    (line,) = reports(capsys)
+    assert "19 of 20 frames can be read; the first gap is before frame 8, after 0.56 s" in line
+
+
 def moving(height=96):
     """Frames that do not compress to nothing."""
     coarse = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
