@@ -176,9 +176,13 @@ class _Loop:
             waiting = step, metrics, image_ids
             self._trace.after(step, metrics)
             stops = self._stops(step)
-            if stops or self._saves_at(step) or self._tests_at(step):
-                self._note(*waiting)  # a state that has gone wrong is never saved
+            pauses = stops or self._saves_at(step) or self._tests_at(step)
+            # A state that has gone wrong is never saved. A step that has ended, as all have where
+            # calls wait for it (`runtime.keep_freed_memory`), is noted now: its time is its own.
+            if pauses or metrics["loss"].is_ready():
+                self._note(*waiting)
                 waiting = None
+            if pauses:
                 self._save(step, state)
                 if stops:
                     self._stop(step)

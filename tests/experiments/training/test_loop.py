@@ -139,6 +139,46 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
     assert [path.name for path in step_folders(tmp_path / "checkpoints")] == ["1", "2"]
 
 
+class Loss(float):
+    """Of a step, and whether the device has come to its end when the next one may begin."""
+
+    ended = True
+
+    def is_ready(self) -> bool:
+        return self.ended
+
+
+@pytest.mark.parametrize(
+    ("ended", "order"),
+    [
+        (True, ["take", 1, "take", 2, "take", 3, "take", 4]),
+        (False, ["take", "take", 1, "take", 2, "take", 3, 4]),  # the last one is waited for
+    ],
+)
+def test_a_step_that_has_ended_is_noted_before_the_next(tmp_path, monkeypatch, ended, order):
+    compiled, note, done = loop.compile_train_step, loop.TrainingLog.step, []
+
+    def compile_watched(training, mesh):
+        step = compiled(training, mesh)
+
+        def watched(state, batch):
+            state, metrics = step(state, batch)
+            done.append("take")
+            return state, jax.device_get(metrics) | {"loss": Loss(1)}
+
+        return watched
+
+    def watched_note(log, step, *rest):
+        done.append(step)
+        note(log, step, *rest)
+
+    monkeypatch.setattr(Loss, "ended", ended)
+    monkeypatch.setattr(loop, "compile_train_step", compile_watched)
+    monkeypatch.setattr(loop.TrainingLog, "step", watched_note)
+    run(tmp_path, with_loop(CONFIG, save_every=STEPS))
+    assert done == order
+
+
 def test_another_network_is_refused_with_the_difference(whole):
     other = experiment()
     backbone = HRNetConfig(8, 4, 1, width=8, modules=(1,), blocks=1)
