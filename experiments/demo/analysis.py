@@ -27,7 +27,7 @@ from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.poses import PoseSet
 
 _PHOTOGRAPHS_KEPT = 4
-_LONG_SIDE = 1280  # pixels of a view
+_LONG_SIDE = 1024  # pixels of a view: larger ones take longer to draw than a slider should
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _taken_apart(numbered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _members(groups: fusion.Grouping, sources: np.ndarray) -> list[np.ndarray]:
     """The candidates of people whose keypoints come from `sources` [M, K], the best ones first."""
-    numbers = _taken_apart(groups.poses.keypoints)[1][:, 0]  # [N], in the order of the groups
+    numbers = np.asarray(groups.poses.keypoints)[:, 0, 3].astype(int)  # [N], as they are sorted
     group_of = dict(zip(numbers.tolist(), groups.leader.tolist(), strict=True))
     return [
         numbers[groups.poses.mask & (groups.leader == group_of[number])]

@@ -88,13 +88,13 @@ def person_picture(
 
 
 def keypoint_table(analysis: Analysis, method: PINet, person: int) -> list[list[Any]]:
-    """`TABLE_HEADERS` of every keypoint: where it is, and which candidate and part gave it."""
+    """`TABLE_HEADERS` of every keypoint: its pixel, and which candidate and part gave it."""
     number_of = {int(c): n for n, c in enumerate(analysis.members[person], 1)}
     return [
         [
             name,
-            round(float(x), 1),
-            round(float(y), 1),
+            round(float(x)),
+            round(float(y)),
             round(float(score), 3),
             method.parts[analysis.parts[source]].name,
             number_of[int(source)],

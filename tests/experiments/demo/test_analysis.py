@@ -113,7 +113,7 @@ def test_another_frame_size_compiles_nothing(analyst, photograph):
 def test_a_large_photograph_is_drawn_small_and_downloaded_whole(analyst, tmp_path):
     look = analyst.look(picture_file(tmp_path / "large.png", (2000, 1500)), False)
     assert look.size == (2000, 1500)
-    assert look.view.shape == (960, 1280, 3)
+    assert look.view.shape == (768, 1024, 3)
     switches = Switches(flip=False)
     analysis = analyst.analyze(look, switches)
     for step in steps(look, analysis, METHOD, switches, 0.0):
@@ -122,7 +122,7 @@ def test_a_large_photograph_is_drawn_small_and_downloaded_whole(analyst, tmp_pat
     assert whole.shape == (1500, 2000, 3)
     # The same people on both: what is drawn darkens and colours the same places.
     drawn = steps(look, analysis, METHOD, switches, 0.0)[2].picture
-    shrunk = cv2.resize(whole, (1280, 960), interpolation=cv2.INTER_AREA)
+    shrunk = cv2.resize(whole, (1024, 768), interpolation=cv2.INTER_AREA)
     changed = np.abs(drawn.astype(int) - look.view).max(axis=-1) > 60
     assert changed.any()
     assert (np.abs(shrunk.astype(int) - look.view).max(axis=-1)[changed] > 20).mean() > 0.9
