@@ -44,6 +44,7 @@ _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 _STYLE = """
 #steps .grid-wrap, #examples .grid-wrap, #candidates .grid-wrap {
   min-height: 0; max-height: none; overflow: hidden; }
+#steps:has(.preview) .grid-wrap { min-height: min(640px, 90vw); }
 #steps .grid-container, #candidates .grid-container { grid-auto-rows: auto; }
 #steps .thumbnail-lg, #candidates .thumbnail-lg { aspect-ratio: auto; height: auto; }
 #keypoints th, #keypoints th * { padding: 2px 1px; }
