@@ -214,9 +214,7 @@ def video_writer(path: Path, like: VideoReader) -> Iterator[Callable[[np.ndarray
 
 
 @contextlib.contextmanager
-def _encoder(
-    path: Path, name: Path, like: VideoReader
-) -> Iterator[Callable[[np.ndarray], None]]:
+def _encoder(path: Path, name: Path, like: VideoReader) -> Iterator[Callable[[np.ndarray], None]]:
     """As `video_writer`, into `path`; after Ctrl-C, too, the file is ended as a whole one."""
     import av  # takes a second or more, and few runs write a video
 

@@ -17,9 +17,7 @@ class PoseOutput:
         num_drawn: of the poses that were added, those that the drawings show.
     """
 
-    def __init__(
-        self, results: GrowingResults, skeleton: Skeleton, score_threshold: float
-    ) -> None:
+    def __init__(self, results: GrowingResults, skeleton: Skeleton, score_threshold: float) -> None:
         """Makes one.
 
         Args:

@@ -51,9 +51,7 @@ def predict_inputs(
     with growing_results(out / "poses.json") as results:
         output = PoseOutput(results, predictor.skeleton, score_threshold)
         if pictures:
-            unread = predict_tasks(
-                pictures, predictor, output, batch_size=batch_size, boxes=boxes
-            )
+            unread = predict_tasks(pictures, predictor, output, batch_size=batch_size, boxes=boxes)
         for task in videos:
             try:
                 failures += predict_video(

@@ -314,9 +314,7 @@ def test_ctrl_c_keeps_the_pictures_that_are_done(tmp_path):
 
 def test_ctrl_c_in_a_later_batch_keeps_the_users_order(tmp_path):
     (tmp_path / "out").mkdir()
-    paths = [
-        picture(tmp_path / "in" / f"{i}.png", 200 if i % 2 else 64, 200) for i in range(8)
-    ]
+    paths = [picture(tmp_path / "in" / f"{i}.png", 200 if i % 2 else 64, 200) for i in range(8)]
     stopped_run(paths, tmp_path / "out", after=6)
     entries = json.loads((tmp_path / "out" / "poses.json").read_text())
     names = [entry["image_id"] for entry in entries]
