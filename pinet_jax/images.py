@@ -287,19 +287,19 @@ def _orientation(picture: Image.Image) -> int:
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undoes an EXIF orientation: 5 to 8 are transposed, then rows or columns are reversed."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return pixels[::rows, ::columns]
+    return _reversed(pixels.swapaxes(0, 1) if orientation >= 5 else pixels, orientation)
 
 
 def _stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """The inverse of `_upright`."""
+    pixels = _reversed(pixels, orientation)
+    return np.ascontiguousarray(pixels.swapaxes(0, 1) if orientation >= 5 else pixels)
+
+
+def _reversed(pixels: np.ndarray, orientation: int) -> np.ndarray:
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
-    pixels = pixels[::rows, ::columns]
-    return np.ascontiguousarray(pixels.swapaxes(0, 1) if orientation >= 5 else pixels)
+    return pixels[::rows, ::columns]
 
 
 def _decode_jpeg(data: bytes, name: str) -> np.ndarray:
@@ -314,22 +314,22 @@ def _decode_jpeg(data: bytes, name: str) -> np.ndarray:
 
 
 def _decode_with_pillow(picture: Image.Image, name: str) -> np.ndarray:
+    wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
+    if picture.mode in ("I", "F") and not wide:
+        raise InputError(f"{name}: 32-bit pixels have no agreed white; save it with 8 or 16")
     try:
         picture.load()
-        if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
+        if wide:
             grey = np.asarray(picture)
             if 255 < grey.max() < _DARK:
                 _warn_of_dark_pixels(name, int(grey.min()), int(grey.max()))
             return _from_16_bit(grey)
-        if picture.mode in ("I", "F"):
-            raise InputError(f"{name}: 32-bit pixels have no agreed white; save it with 8 or 16")
+        picture = picture.convert("LA") if picture.mode == "La" else picture
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
         return np.array(picture.convert("RGB"))
-    except InputError:
-        raise
     except Exception as error:  # decoders of foreign bytes raise anything
         raise InputError(f"{name}: a damaged picture ({_one_line(error)})") from error
 

@@ -8,6 +8,8 @@ Legend for shapes: H rows, W columns of a picture, N poses, K keypoints, M boxes
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -43,15 +45,17 @@ class Point(NamedTuple):
     score: float
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class PicturePoses:
     """The poses of one picture, best first.
 
     Attributes:
         source: the picture, as it was given.
-        name: of its file; its place among the pictures where it came without one.
+        name: of its file, or its path where two of the pictures share a name; its place among the
+            pictures where it came without a file.
         skeleton: names the keypoints.
-        stages: the poses by stage, in the order in which they come to be; the last is "final".
+        stages: the poses by stage, in the order in which they come to be; the last is "final", and
+            has those alone whose score is high enough.
     """
 
     source: Picture
@@ -80,17 +84,13 @@ class PicturePoses:
             for pose in self.keypoints.tolist()
         ]
 
-    def draw(self, score_threshold: float = 0.1) -> Image.Image:
-        """The picture with its poses; those with a score below the threshold are left out."""
-        return Image.fromarray(
-            draw_poses(
-                _pixels(self.source, self.name),
-                self.keypoints,
-                self.scores,
-                self.skeleton,
-                score_threshold=score_threshold,
-            )
+    def draw(self) -> Image.Image:
+        """The picture with its poses."""
+        pixels = _pixels(self.source, self.name)
+        drawn = draw_poses(
+            pixels, self.keypoints, self.scores, self.skeleton, score_threshold=-np.inf
         )
+        return Image.fromarray(drawn)
 
     def to_coco(self, image_id: int | str | None = None) -> list[Entry]:
         """The poses in COCO's result format, ready for `json.dumps`.
@@ -99,6 +99,8 @@ class PicturePoses:
             image_id: of the annotations; `name` if None.
         """
         own = self.name if image_id is None else image_id
+        if isinstance(own, np.generic):
+            own = own.item()  # JSON knows no numbers of NumPy
         return pose_entries(own, self.keypoints, self.scores)
 
     def __len__(self) -> int:
@@ -132,18 +134,28 @@ class PicturePredictor:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is also a Sequence of them
-        self, pictures: Picture, boxes: np.ndarray | None = None
+        self,
+        pictures: Picture,
+        boxes: np.ndarray | None = None,
+        *,
+        score_threshold: float | None = ...,
     ) -> PicturePoses: ...
 
     @overload
     def __call__(
-        self, pictures: Sequence[Picture], boxes: Sequence[np.ndarray] | None = None
+        self,
+        pictures: Sequence[Picture],
+        boxes: Sequence[np.ndarray] | None = None,
+        *,
+        score_threshold: float | None = ...,
     ) -> list[PicturePoses]: ...
 
     def __call__(
         self,
         pictures: Picture | Sequence[Picture],
         boxes: np.ndarray | Sequence[np.ndarray] | None = None,
+        *,
+        score_threshold: float | None = 0.1,
     ) -> PicturePoses | list[PicturePoses]:
         """The poses of a picture, or of each of many, which need not share a size.
 
@@ -151,22 +163,31 @@ class PicturePredictor:
             pictures: paths, Pillow's pictures, and arrays uint8 [H, W, 3] in RGB; one, or many.
             boxes: float [M, 5], x, y, width, height and score in pixels, which top-down methods
                 need; for many pictures, one array each.
+            score_threshold: poses with a lower score are left out. Most networks make many, which
+                metrics of average precision want: None keeps them all.
 
         Raises:
             InputError: a file is no picture, an array has another shape or dtype, or boxes are
-                missing.
+                missing, or given to a network that needs none.
         """
         if isinstance(pictures, Picture) or not isinstance(pictures, Iterable):
-            (only,) = self._predict([pictures], None if boxes is None else [np.asarray(boxes)])
+            own = None if boxes is None else [np.asarray(boxes)]
+            (only,) = self._predict([pictures], own, score_threshold)
             return only
-        return self._predict(list(pictures), None if boxes is None else list(boxes))
+        own = None if boxes is None else list(boxes)
+        return self._predict(list(pictures), own, score_threshold)
 
     def _predict(
-        self, pictures: Sequence[Picture], boxes: Sequence[np.ndarray] | None
+        self,
+        pictures: Sequence[Picture],
+        boxes: Sequence[np.ndarray] | None,
+        score_threshold: float | None,
     ) -> list[PicturePoses]:
+        if boxes is not None and not self.predictor.method.needs_boxes:
+            raise UsageError("boxes: this network finds people by itself; call it without them")
         if boxes is not None and len(boxes) != len(pictures):
             raise UsageError(f"boxes of {len(boxes)} pictures, and {len(pictures)} pictures")
-        names = [_name(picture, place) for place, picture in enumerate(pictures)]
+        names = _names(pictures)
         sources = [_checked(*named) for named in zip(pictures, names, strict=True)]
 
         def read(place: int) -> np.ndarray:
@@ -178,7 +199,7 @@ class PicturePredictor:
         for batch in predict_batches(self.predictor, batches, read, boxes):
             found |= batch.poses
         return [
-            PicturePoses(picture, names[place], self.skeleton, found[place])
+            PicturePoses(picture, names[place], self.skeleton, _sure(found[place], score_threshold))
             for place, picture in enumerate(pictures)
         ]
 
@@ -187,6 +208,8 @@ def load_predictor(
     checkpoint: str | PathLike | None, inference: Mapping[str, Any]
 ) -> PicturePredictor:
     """As `pinet_jax.load`."""
+    if not isinstance(checkpoint, str | PathLike | None):
+        raise UsageError(f"checkpoint: a path is wanted, not {checkpoint!r:.60}")
     model = load_model(PHOTOGRAPHS if checkpoint is None else checkpoint)
     procedure = _replaced(model.inference, inference)
     return PicturePredictor(Predictor(model.method, model.variables, procedure))
@@ -201,8 +224,27 @@ def _replaced(inference: InferenceConfig, fields: Mapping[str, Any]) -> Inferenc
     return from_json(type(inference), to_json(inference) | asked, "the test procedure")
 
 
-def _name(picture: Picture, place: int) -> str:
-    return Path(picture).name if isinstance(picture, str | PathLike) else f"picture {place}"
+def _names(pictures: Sequence[Picture]) -> list[str]:
+    """As poses.json of `predict` has them."""
+    files = {os.path.abspath(x) for x in pictures if isinstance(x, str | PathLike)}
+    count = Counter(map(os.path.basename, files))
+
+    def name(place: int, picture: Picture) -> str:
+        if not isinstance(picture, str | PathLike):
+            return f"picture {place}"
+        own = Path(picture).name
+        return own if count[own] == 1 else str(picture)
+
+    return [name(*each) for each in enumerate(pictures)]
+
+
+def _sure(stages: Mapping[str, Poses], score_threshold: float | None) -> Mapping[str, Poses]:
+    """The stages, of whose last those poses are left whose score is high enough."""
+    if score_threshold is None:
+        return stages
+    final = stages["final"]
+    kept = final.scores >= score_threshold
+    return {**stages, "final": Poses(final.keypoints[kept], final.scores[kept])}
 
 
 def _checked(picture: Picture, name: str) -> Picture:

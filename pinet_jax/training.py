@@ -244,7 +244,7 @@ def compute_losses(
 def compile_train_step(training: Training, mesh: Mesh) -> TrainStep:
     """The step as one program for all devices; it donates the state that it is given."""
     if platform_of(mesh) == "tpu":
-        training = training._replace(network=in_blocks(training.network))
+        training = training._replace(network=for_tpus(training.network, mesh))
     whole, split = replicated(mesh), split_by_image(mesh)
     return jax.jit(
         lambda state, batch: train_step(training, state, batch),
@@ -255,9 +255,9 @@ def compile_train_step(training: Training, mesh: Mesh) -> TrainStep:
     )
 
 
-def in_blocks(network: Any) -> nn.Module:
-    """The same network with its maps in blocks, for a TPU; see `networks/blocks.py`."""
-    return network.clone(compute=dataclasses.replace(network.compute, blocks=True))
+def for_tpus(network: Any, mesh: Mesh) -> nn.Module:
+    """The same network with its maps in blocks; see `networks/blocks.py`."""
+    return network.clone(compute=dataclasses.replace(network.compute, tpus=mesh))
 
 
 def check_batch_size(config: TrainingConfig, devices: int) -> None:

@@ -7,8 +7,8 @@ alone share a training.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,15 @@ def main(
     prepare_process()
     test_set = rendered_test_set(base, out, images=test_images, seed=test_seed, trained=seeds)
     runs: dict[str, list[dict[str, Any]]] = {}
-    with contextlib.suppress(Stopped):
+    try:
         for seed in seeds:
             for row in dict.fromkeys(row for table in ABLATIONS.values() for row in table):
                 experiment = with_budget(_small(base, load_config(row)), epochs, seed)
                 found = run(row, _network_name(experiment), experiment, test_set, out)
                 runs.setdefault(row, []).append(found)
             write_tables(runs, out)
+    except Stopped as stopped:
+        sys.exit(stopped.status)
 
 
 def _small(base: ExperimentConfig, row: ExperimentConfig) -> ExperimentConfig:

@@ -1,4 +1,4 @@
-"""`pinet-jax benchmark`: the figures of the README's performance table."""
+"""`pinet-jax benchmark`: the speed of the test procedure, stage by stage."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,13 @@ def main(
     test_set = rendered_test_set(base, out, images=test_images, seed=test_seed, trained=seeds)
     runs: dict[str, list[dict[str, Any]]] = {}
     tables = ""
-    with contextlib.suppress(Stopped):
+    try:
         for seed in seeds:
             for name, (row, _) in COMPARED.items():
                 experiment = with_budget(load_config(row), epochs, seed)
                 runs.setdefault(name, []).append(run(row, row, experiment, test_set, out))
                 tables = write_tables(runs, out)
-    print(tables)
+    except Stopped as stopped:
+        sys.exit(stopped.status)
+    finally:
+        print(tables)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from experiments.commands.flags import check_new
 from experiments.commands.model_flags import named_model
 from experiments.configs import load_config
 from experiments.configs.field_types import field_types
@@ -44,6 +45,7 @@ def main(
         out: the checkpoint's folder, a new one.
         also: further files, where the network's layers are in several.
     """
+    check_new(out)
     files = (file, *also)
     names = ", ".join(files)
     state = functools.reduce(operator.or_, map(read_arrays, files))

@@ -47,6 +47,16 @@ def _local_path(argument: str) -> str:
     return f"{flag}{equals}{value}"
 
 
+def check_new(out: str | Path) -> None:
+    """Refuses an --out that is there already, before there is work that could not be stored.
+
+    Raises:
+        UsageError: it is there.
+    """
+    if Path(out).exists():
+        raise UsageError(f"--out {out}: exists already; remove it or choose another name")
+
+
 def in_flags(message: str, arguments: Sequence[str]) -> str:
     """A message that begins with a config's field, with the flag that was typed in its place."""
     field = re.match(r"[a-z]\w*(?= )", message)

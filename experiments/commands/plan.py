@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from experiments.configs.field_types import field_types
 from experiments.planning.chips import open_pod
 from experiments.planning.plan import plan_inference, plan_training
 from experiments.planning.summary import IMAGES_PER_CORE, as_json, as_text, whole_training
-from pinet_jax.files import write_whole
+from pinet_jax.errors import UsageError
+from pinet_jax.files import replaced_whole
 
 __all__ = ["defaults", "field_types", "main"]
 
@@ -54,11 +56,19 @@ def main(
         out: a JSON file of all figures.
     """
     del config  # `defaults` has read it
+    if images_per_core <= 0:
+        raise UsageError(f"--images-per-core {images_per_core}: must be more than 0")
+    if epoch_images is not None and epoch_images <= 0:
+        raise UsageError(f"--epoch-images {epoch_images}: must be more than 0")
     pod = open_pod(topology)
-    plan = (plan_inference if predict else plan_training)(experiment, pod)
-    whole = None if predict else whole_training(plan, experiment, epoch_images)
-    print(as_text(plan, whole, images_per_core))
+    with contextlib.nullcontext() if out is None else replaced_whole(out) as partial:
+        if partial is not None:
+            partial.touch()  # what cannot be written is said before minutes of compiling
+        plan = (plan_inference if predict else plan_training)(experiment, pod)
+        whole = None if predict else whole_training(plan, experiment, epoch_images)
+        print(as_text(plan, whole, images_per_core))
+        if partial is not None:
+            content = as_json(plan, experiment, whole, images_per_core)
+            partial.write_text(json.dumps(content, indent=1) + "\n")
     if out is not None:
-        content = as_json(plan, whole, images_per_core)
-        write_whole(out, json.dumps(content, indent=1) + "\n")
         print(f"\n{out}: all figures")

@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from data_pipelines.annotations import Reading, read_results
+from experiments.commands.flags import check_new
 from experiments.testing.ground_truth import read_ground_truth
 from experiments.training.rescoring import RescoringTraining, train_rescoring
 from pinet_jax.checkpoints import load_model, save_model
@@ -44,8 +45,7 @@ def main(
         reading: how the annotations are to be understood.
         training: the recipe.
     """
-    if out.exists():
-        raise UsageError(f"--out {out}: exists already; remove it or choose another name")
+    check_new(out)
     model = load_model(checkpoint)
     method = model.method
     if not isinstance(method, DEKR):

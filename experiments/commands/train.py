@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +38,8 @@ def main(
 ) -> None:
     """Trains, evaluates in between, keeps the best by AP.
 
-    The same command goes on where it was stopped: by Ctrl-C, SIGTERM, a crash or a power cut.
+    The same command goes on where it was stopped: by Ctrl-C, SIGTERM, a crash or a power cut. The
+    exit status is then 130 or 143, and 0 at the end of the last epoch alone.
     WORKDIR/checkpoints holds the latest checkpoints and the best; `predict` and `evaluate` take
     WORKDIR for the best one. Beside them: metrics.jsonl, pictures of predictions, config.json.
 
@@ -64,5 +65,7 @@ def main(
         join_processes(distributed_timeout)
     prepare_process()
     init = InitialWeights(init_backbone, init_model, init_what_fits)
-    with contextlib.suppress(Stopped):
+    try:
         train(experiment, workdir, init=init)
+    except Stopped as stopped:
+        sys.exit(stopped.status)

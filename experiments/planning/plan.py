@@ -1,7 +1,6 @@
 """A program compiled for a pod, and what its chips' published peaks allow at best.
 
-All times are floors: no chip reaches its peaks, and the compiler counts some bytes that never leave
-its fast memory as if they did.
+All times are floors: no chip reaches its peaks.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -34,17 +34,22 @@ class Work(NamedTuple):
 
     Attributes:
         operations: floating-point ones.
-        bytes: read and written.
+        counted_bytes: read and written by the compiler's count, in the slow memory and the fast.
         collectives: what it exchanges.
         memory: bytes that it needs.
         layers: what is read and written for each.
     """
 
     operations: float
-    bytes: float
+    counted_bytes: float
     collectives: list[Collective]
     memory: int
     layers: dict[str, Traffic]
+
+    @property
+    def slow_bytes(self) -> int:
+        """Of all layers, those that go through the slow memory."""
+        return sum(layer.slow for layer in self.layers.values())
 
 
 class Floors(NamedTuple):
@@ -52,9 +57,9 @@ class Floors(NamedTuple):
 
     Attributes:
         arithmetic: by the peak of its operations.
-        memory: by the bandwidth of its memory.
+        memory: by the bandwidth of its slow memory.
         links: by the bandwidth of the links.
-        hops: by the way from chip to chip and back, once for every collective.
+        hops: by the way to the farthest chip, once for every collective.
     """
 
     arithmetic: float
@@ -74,8 +79,11 @@ class Floors(NamedTuple):
 
     @property
     def scaling(self) -> float:
-        """The share of a single chip's speed that is left if nothing is sent while computing."""
-        return self.alone / (self.alone + self.links + self.hops)
+        """The share of a single chip's speed that is left if nothing is sent while computing.
+
+        A sum in two passes goes to the farthest chip and back.
+        """
+        return self.alone / (self.alone + self.links + 2 * self.hops)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +114,11 @@ class Plan:
         """Of all chips, at the floor."""
         return self.images / self.floors.call
 
+    @property
+    def counted_seconds(self) -> float:
+        """Of a call, if all bytes of the compiler's count went through the slow memory."""
+        return max(self.work.counted_bytes / self.pod.peaks.bandwidth, self.floors.call)
+
 
 def plan_training(config: ExperimentConfig, pod: Pod) -> Plan:
     """Compiles an experiment's train step.
@@ -113,16 +126,13 @@ def plan_training(config: ExperimentConfig, pod: Pod) -> Plan:
     Raises:
         InputError: it does not fit the chips, or the batch cannot be shared among them.
     """
-    mesh = make_mesh(pod.devices)
-    lowered = lower_train_step(config, mesh)
-    start = time.perf_counter()
-    try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        raise InputError(too_large(str(error), config, pod)) from error
-    seconds = time.perf_counter() - start
+    lowered = lower_train_step(config, make_mesh(pod.devices))
+
+    def advice(message: str) -> str:
+        return too_large(message, config, pod)
+
     # The compiler counts the body of the loop over a batch's shares once.
-    work = _work(compiled, repeated=config.training.accumulate)
+    work, seconds = _compiled(lowered, advice, repeated=config.training.accumulate)
     return Plan("train step", pod, config.training.batch_size, work, seconds)
 
 
@@ -132,19 +142,18 @@ def plan_inference(config: ExperimentConfig, pod: Pod) -> Plan:
     Raises:
         InputError: it does not fit the chips.
     """
-    mesh = make_mesh(pod.devices)
     frames = FRAMES_PER_CHIP * len(pod.devices)
-    lowered = lower_inference(config, mesh, frames)
-    start = time.perf_counter()
-    try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        used, there = _exhausted(str(error))
-        raise InputError(
+    lowered = lower_inference(config, make_mesh(pod.devices), frames)
+
+    def advice(message: str) -> str:
+        used, there = _exhausted(message)
+        return (
             f"{pod.name}: inference needs {used / 2**30:.1f} of {there / 2**30:.1f} GiB a device; "
             "give fewer --inference.scales or a smaller --inference.input-size"
-        ) from error
-    return Plan("inference", pod, frames, _work(compiled, 1), time.perf_counter() - start)
+        )
+
+    work, seconds = _compiled(lowered, advice)
+    return Plan("inference", pod, frames, work, seconds)
 
 
 def floors(work: Work, pod: Pod) -> Floors:
@@ -155,26 +164,41 @@ def floors(work: Work, pod: Pod) -> Floors:
     passed = sum((1 + (c.kind == "all-reduce")) * c.bytes for c in work.collectives)
     return Floors(
         arithmetic=work.operations / peaks.arithmetic,
-        memory=work.bytes / peaks.bandwidth,
+        memory=work.slow_bytes / peaks.bandwidth,
         links=passed * (devices - 1) / devices / peaks.links,
         hops=len(work.collectives) * pod.hops * HOP_SECONDS,
     )
 
 
-def _work(compiled: Any, repeated: int) -> Work:
+def _compiled(lowered: Any, advice: Callable[[str], str], repeated: int = 1) -> tuple[Work, float]:
+    """What one call does, and the seconds of compilation.
+
+    Args:
+        lowered: the program.
+        advice: from the compiler's message that it does not fit.
+        repeated: how often the program's one loop over the batch is passed.
+    """
+    start = time.perf_counter()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise InputError(advice(str(error))) from error
+    seconds = time.perf_counter() - start
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
     program = compiled.as_text()
-    return Work(
+    layers = traffic_by_layer(program)
+    work = Work(
         operations=repeated * cost["flops"],
-        bytes=repeated * cost["bytes accessed"],
+        counted_bytes=repeated * cost["bytes accessed"],
         collectives=repeated * find_collectives(program),
         memory=memory.argument_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
-        layers=traffic_by_layer(program),
+        layers={name: moved.times(repeated) for name, moved in layers.items()},
     )
+    return work, seconds
 
 
 def too_large(message: str, config: ExperimentConfig, pod: Pod) -> str:

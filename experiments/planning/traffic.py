@@ -1,8 +1,8 @@
 """Which layers a compiled program moves bytes for, read from its text.
 
-Every instruction outside of loops counts its operands and results, whole: a fusion that reads a
-part of an operand moves less. `ConcatBitcast`, which is in XLA's own sum, moves nothing and counts
-nothing.
+Every instruction counts its operands and results, whole: a fusion that reads a part of an operand
+moves less. The body of a loop counts once, as in XLA's own sum. `ConcatBitcast`, which is in that
+sum, moves nothing and counts nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import NamedTuple
 from experiments.planning.collectives import item_bytes
 
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\](?:\{([\d,]*)([^}]*)\})?")
+_COMPUTATION = re.compile(r"^(?:(ENTRY) )?%(\S+) \(.*\{\n((?:.*\n)*?)\}", re.MULTILINE)
+_BODY = re.compile(r"\bbody=%([\w.\-]+)")  # of a loop
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%(\S+) = (\(.*?\)|\S+) ([a-z][\w-]*)\((.*)$")
 _TILES = re.compile(r"T\(([\d,]+)\)")
 # Between the chip's slow and its fast memory.
 _MOVES = ("copy-start", "slice-start")
 _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
-    *("copy-done", "slice-done", "all-reduce-done"),
+    *("copy-done", "slice-done", "all-reduce-done", "while"),
 }
 # Of an instruction's name, in this order; a group in a pattern goes into the layers' name.
 _LAYERS = (
@@ -58,6 +60,10 @@ class Traffic(NamedTuple):
         """Both together."""
         return Traffic(*(a + b for a, b in zip(self, other, strict=True)))
 
+    def times(self, count: int) -> Traffic:
+        """So often."""
+        return Traffic(*(count * a for a in self))
+
 
 class _Instruction(NamedTuple):
     name: str
@@ -88,8 +94,7 @@ def traffic_by_layer(program: str) -> dict[str, Traffic]:
 
 
 def _instructions(program: str) -> Iterator[_Instruction]:
-    _, _, entry = program.partition("\nENTRY ")
-    for line in entry.partition("\n}")[0].splitlines():
+    for line in _lines(program):
         match = _INSTRUCTION.match(line)
         if match:
             name, result, kind, rest = match.groups()
@@ -98,6 +103,19 @@ def _instructions(program: str) -> Iterator[_Instruction]:
             label = re.search(r'op_name="([^"]*)"', rest)
             arrays = [_array(*found) for found in _ARRAY.findall(result)]
             yield _Instruction(name, kind, arrays, operands, _layer(label[1] if label else ""))
+
+
+def _lines(program: str) -> Iterator[str]:
+    """Of the entry computation, and of the loops' bodies in it; of what is fused, none."""
+    texts, entry = {}, ""
+    for is_entry, name, text in _COMPUTATION.findall(program):
+        texts[name] = text
+        entry = name if is_entry else entry
+    waiting = [entry]
+    while waiting:
+        text = texts[waiting.pop()]
+        waiting += _BODY.findall(text)
+        yield from text.splitlines()
 
 
 def _array(dtype: str, shape: str, order: str, layout: str) -> Traffic:

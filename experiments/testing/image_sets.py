@@ -151,7 +151,8 @@ class SetSource:
         if self.reading != Reading():
             raise UsageError("--exif and --join-categories go with --annotations; leave them out")
         dataset, split = self.dataset, self.split
-        if experiment is not None and experiment.synthetic is None:
+        # Rendered crowds and packs take the place of the experiment's dataset.
+        if experiment is not None and experiment.synthetic is None and experiment.packed is None:
             dataset = dataset or Path(experiment.data.dataset)
             split = split or experiment.data.eval_split
         if dataset is None or split is None:

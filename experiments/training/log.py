@@ -35,7 +35,7 @@ class TrainingLog:
             every: steps a line of the log.
             writes: whether this process is the one that writes.
         """
-        self._every, self._batch_size = every, batch_size
+        self._every, self._last_step, self._batch_size = every, last_step, batch_size
         self._file = _reopen(workdir / "metrics.jsonl", step) if writes else None
         self._board = _tensorboard(workdir / "tensorboard", step) if writes else None
         self._bar = tqdm(
@@ -45,22 +45,25 @@ class TrainingLog:
             bar_format="{percentage:3.0f}% {bar:10} {n_fmt}/{total_fmt}, {remaining} left{postfix}",
             dynamic_ncols=True,
             mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file is read now and then
+            postfix="compiling",  # for minutes, before the first step
         )
         self._window: list[Mapping[str, float]] = []
         self._timed = 0  # the steps since ...
         self._since: float | None = None
 
     def step(self, step: int, epoch: float, metrics: Mapping[str, float]) -> None:
-        """Notes one step; a line is written when enough of them have come together."""
+        """Notes one step; a line is written when enough of them, or the last, have come."""
         now = time.perf_counter()
         if self._since is None:  # what went before was compilation or a test above all
             self._since = now
             self._bar.unpause()
         else:
             self._timed += 1
+        if self._bar.n == self._bar.initial:
+            self._bar.set_postfix_str("", refresh=False)
         self._window.append(metrics)
         self._bar.update()
-        if step % self._every:
+        if step % self._every and step != self._last_step:
             return
         speed = self._timed * self._batch_size / (now - self._since) if self._timed else None
         means = {key: float(np.mean([m[key] for m in self._window])) for key in metrics}

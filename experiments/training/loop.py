@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,12 @@ from jax.experimental import multihost_utils
 from experiments.configs.base import ExperimentConfig
 from experiments.training.data import TrainingData, open_training_data
 from experiments.training.log import TrainingLog
-from experiments.training.process import connect, ends_with_its_peers, interruption
+from experiments.training.process import (
+    Interruption,
+    connect,
+    ends_with_its_peers,
+    interruption,
+)
 from experiments.training.progress import Progress
 from experiments.training.start import (
     InitialWeights,
@@ -40,7 +44,16 @@ from pinet_jax.training import (
 
 
 class Stopped(Exception):
-    """The training was asked to stop, and everything that is to be kept has been written."""
+    """The training was asked to stop, and everything that is to be kept has been written.
+
+    Attributes:
+        status: to exit with. A scheduler tells by it that the training has not come to its end.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Takes the signal's number."""
+        super().__init__(number)
+        self.status = 128 + number  # as shells have it
 
 
 def train(
@@ -116,7 +129,7 @@ class _Loop:
         training: Training,
         checkpoints: TrainingCheckpoints,
         progress: Progress,
-        interruption: threading.Event,
+        interruption: Interruption,
     ) -> None:
         self._config, self._workdir, self._data = config, workdir, data
         self._training, self._checkpoints = training, checkpoints
@@ -232,7 +245,7 @@ class _Loop:
     def _stop(self, step: int) -> None:
         self._checkpoints.wait()
         self._log.say(f"stopped at step {step}, which is saved; the same command goes on from it")
-        raise Stopped
+        raise Stopped(self._interruption.number)
 
     def _epoch(self, step: int) -> float:
         return self._progress.epoch(step)

@@ -46,10 +46,20 @@ def _hush_checkpoints() -> None:
     sys.unraisablehook = hook
 
 
+class Interruption(threading.Event):
+    """A signal that asks to stop.
+
+    Attributes:
+        number: the signal's.
+    """
+
+    number = int(signal.SIGTERM)
+
+
 @contextlib.contextmanager
-def interruption() -> Iterator[threading.Event]:
+def interruption() -> Iterator[Interruption]:
     """An event that SIGTERM and the first Ctrl-C set; the second Ctrl-C ends the process."""
-    event = threading.Event()
+    event = Interruption()
     # In a job of several processes JAX listens to SIGTERM, so that all stop at the same step.
     alone = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
     if not alone:
@@ -59,6 +69,7 @@ def interruption() -> Iterator[threading.Event]:
 
     def ask(number: int, frame: Any) -> None:
         del frame
+        event.number = number
         event.set()
         signal.signal(number, before[signal.Signals(number)])
 

@@ -24,7 +24,9 @@ from jax import export
 from pinet_jax.errors import InputError
 
 VARIABLES = "variables/"  # before the path of each variable
+PROGRAMS = "program/"  # before platform and frame size of each
 METADATA = "metadata"
+FORMAT = 1  # of these files; a later one may hold what this module does not know
 SEPARATOR = "/"
 
 
@@ -59,8 +61,13 @@ class StableHLOPredictor:
             float32 [B, N]; mask bool [B, N], False for padding.
 
         Raises:
-            InputError: the file has no program for these frames on this platform.
+            InputError: they are no frames, or the file has no program for them on this platform.
         """
+        for x in pixels:
+            if x.dtype != np.uint8 or x.ndim != 4 or x.shape[-1] != 3:
+                raise InputError(f"frames are {x.dtype} {list(x.shape)}; give uint8 [B, H, W, 3]")
+        if not pixels:
+            raise InputError("no frames; give an array for every test scale")
         if matrix is None:
             matrix = np.broadcast_to(np.eye(2, 3, dtype=np.float32), (len(pixels[0]), 2, 3))
         name = program_name(jax.default_backend(), [x.shape[1:3] for x in pixels])
@@ -69,7 +76,10 @@ class StableHLOPredictor:
 
     def _program(self, name: str, count: int) -> Callable[..., Any]:
         if name not in self._programs:
-            raise InputError(f"there is no program {name}, only {', '.join(self._programs)}")
+            own = [known.removeprefix(PROGRAMS) for known in self._programs]
+            raise InputError(
+                f"there is no program for {name.removeprefix(PROGRAMS)}, only for {', '.join(own)}"
+            )
         fixed = self.metadata["batch_size"]
         if fixed is not None and count != fixed:
             raise InputError(f"a batch of {count}: the program takes {fixed} frames at a time")
@@ -131,7 +141,7 @@ def program_name(platform: str, shapes: Sequence[Sequence[int]]) -> str:
         shapes: height and width of the frames at every test scale.
     """
     sizes = "+".join(f"{height}x{width}" for height, width in shapes)
-    return f"program/{'cuda' if platform == 'gpu' else platform}/{sizes}"
+    return f"{PROGRAMS}{'cuda' if platform == 'gpu' else platform}/{sizes}"
 
 
 def load(path: str | Path) -> StableHLOPredictor:
@@ -150,6 +160,8 @@ def load(path: str | Path) -> StableHLOPredictor:
         raise InputError(
             f"{path}: no file of `pinet-jax export --format stablehlo` ({error})"
         ) from error
+    if metadata.get("format", FORMAT) > FORMAT:
+        raise InputError(f"{path}: made by a newer pinet-jax than this one; update this one")
     variables: dict[str, Any] = {}
     for name in [name for name in content if name.startswith(VARIABLES)]:
         *folders, leaf = name.removeprefix(VARIABLES).split(SEPARATOR)

@@ -20,6 +20,7 @@ from pinet_jax.files import replaced_whole
 from pinet_jax.frames import FrameBatch
 from pinet_jax.inference import infer
 from pinet_jax.interop.stablehlo import (
+    FORMAT,
     METADATA,
     SEPARATOR,
     VARIABLES,
@@ -103,6 +104,7 @@ def metadata_of(
     """What whoever runs the programs has to know, for JSON."""
     skeleton = method.skeleton
     return {
+        "format": FORMAT,
         "method": type(method).__name__,
         "keypoints": list(skeleton.keypoints),
         "sigmas": list(skeleton.sigmas),

@@ -182,7 +182,7 @@ class HRNet(nn.Module):
             else HighResolutionModule
         )
         x: Any = images.astype(self.compute.dtype)
-        if self.compute.blocks:
+        if self.compute.tpus is not None:
             x = to_blocks(x, _IMAGE_BLOCK)
         branches = [self._stem(x, layers)]
         last = len(self.config.modules) + 1, self.config.modules[-1] - 1

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.sharding import Mesh, PartitionSpec
 
 from pinet_jax.networks import initializers
 from pinet_jax.networks.blocks import Blocks, convolve_blocks, repeat_blocks
@@ -48,8 +49,9 @@ class Compute:
         batch_norm: how statistics are taken in training.
         remat: compute inner results of the backbone again for the gradient: less memory, more
             time.
-        blocks: HRNets keep maps of few channels as blocks of positions, and PINet's heads are one
-            product: less traffic on a TPU.
+        tpus: the devices, along one axis, of a program that a batch is split in; for it HRNets keep
+            maps of few channels as blocks of positions, and PINet's heads are one product, which
+            is less traffic. None: for anything else.
     """
 
     dtype: Any = jnp.float32
@@ -57,7 +59,7 @@ class Compute:
     folded: bool = False
     batch_norm: BatchNormConfig = BatchNormConfig()
     remat: bool = False
-    blocks: bool = False
+    tpus: Mesh | None = None
 
 
 class Layers(NamedTuple):
@@ -78,21 +80,24 @@ def make_layers(compute: Compute) -> Layers:
 def make_block_layers(compute: Compute) -> Layers:
     """The layers of a module whose maps are `Blocks`, if the computation wants them."""
     layers = make_layers(compute)
-    if not compute.blocks:
+    if compute.tpus is None:
         return layers
-    return Layers(partial(BlockConvolution, dtype=compute.dtype), layers.norm)
+    conv = partial(BlockConvolution, compute.tpus, dtype=compute.dtype)
+    return Layers(conv, layers.norm)
 
 
 class BlockConvolution(nn.Module):
     """A convolution of blocks with the parameters of a usual one, without bias.
 
     Attributes:
+        devices: that the maps are split between, by images.
         features: channels of the result.
         size: of the kernel, odd.
         stride: between the positions that it is placed at.
         dtype: that it computes in.
     """
 
+    devices: Mesh
     features: int
     size: int
     stride: int = 1
@@ -105,7 +110,18 @@ class BlockConvolution(nn.Module):
             x = Blocks(x, (1, 1))
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", initializers.normal(0.001), shape)
-        return convolve_blocks(x, kernel.astype(self.dtype), self.stride)
+        axes = self.devices.axis_names
+
+        def convolve(own: Blocks, kernel: jax.Array) -> Blocks:
+            # A kernel for each device: what they exchange is its gradient, and not that of the
+            # larger one which is made from it.
+            return convolve_blocks(own, jax.lax.pcast(kernel, axes, to="varying"), self.stride)
+
+        images, whole = PartitionSpec(axes), PartitionSpec()
+        on_each = jax.shard_map(
+            convolve, mesh=self.devices, in_specs=(images, whole), out_specs=images
+        )
+        return on_each(x, kernel.astype(self.dtype))
 
 
 class BatchNorm(nn.Module):

@@ -52,7 +52,7 @@ class PINetNetwork(nn.Module):
         """Makes the three modules."""
         self.backbone = self.backbone_config.module(self.compute)
         self.ppg = PoseGeneration(
-            self.skeleton.num_keypoints, self.num_parts, joined=self.compute.blocks
+            self.skeleton.num_keypoints, self.num_parts, joined=self.compute.tpus is not None
         )
         if self.refinement is not None:
             self.pr = PoseRefinement(self.refinement, self.skeleton, self.compute)

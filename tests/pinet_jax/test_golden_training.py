@@ -10,7 +10,7 @@ from pinet_jax.methods.pinet import LossConfig, PINet
 from pinet_jax.networks.inputs import IMAGENET_MEAN, IMAGENET_STD
 from pinet_jax.networks.layers import BatchNormConfig
 from pinet_jax.runtime import make_mesh, replicated
-from pinet_jax.training import Training, TrainingConfig, compile_train_step, in_blocks
+from pinet_jax.training import Training, TrainingConfig, compile_train_step, for_tpus
 from tests.conftest import golden
 from tests.weights_rule import CONFIGS, state_dict
 
@@ -34,7 +34,8 @@ def steps(dtype, blocks=False):
     method = Recorded(METHOD.skeleton, loss=LossConfig(batch_minimum=True))
     ready = Training.make(method, CONFIG, steps_per_epoch=1000, dtype=dtype)
     if blocks:
-        ready = ready._replace(network=in_blocks(ready.network))
+        mesh = make_mesh(jax.devices()[:1])
+        ready = ready._replace(network=for_tpus(ready.network, mesh))
     # The reference's graph in its own rounding: near dead channels even that shows.
     weights = state_dict("ochuman") | {"pr.adj": golden("network_ochuman.npz")["adjacency"]}
     variables = from_state_dict(weights, method)

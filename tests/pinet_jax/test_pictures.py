@@ -1,5 +1,6 @@
 """`pinet_jax.load()`: pictures of any kind and size, against the level below."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -33,7 +34,8 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predict(checkpoint):
-    return pinet_jax.load(checkpoint, flip=False)
+    """All poses, whatever their score."""
+    return functools.partial(pinet_jax.load(checkpoint, flip=False), score_threshold=None)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_many_pictures_of_any_size_are_what_the_level_below_gives(predict, array
     assert [poses.name for poses in found] == [f"picture {i}" for i in range(4)]
     for poses, array in zip(found, arrays, strict=True):
         assert len(poses) == len(poses.scores) > 0
-        same(poses, predict.predictor.predict(array))
+        same(poses, predict.func.predictor.predict(array))
 
 
 def test_paths_pictures_and_arrays_are_the_same(predict, arrays, tmp_path):
@@ -81,7 +83,8 @@ def test_a_turned_picture_is_upright_by_either_way(predict, arrays, tmp_path):
     exif[0x0112] = 6
     path = tmp_path / "turned.png"
     Image.fromarray(arrays[0]).save(path, exif=exif)
-    drawn = [predict(kind).draw(score_threshold=np.inf) for kind in (path, Image.open(path))]
+    kinds = path, Image.open(path)
+    drawn = [predict(kind, score_threshold=np.inf).draw() for kind in kinds]
     for picture in drawn:
         np.testing.assert_array_equal(np.asarray(picture), np.rot90(arrays[0], -1))
 
@@ -92,28 +95,65 @@ def test_poses_have_names_a_drawing_and_cocos_format(predict, arrays, tmp_path):
     poses = predict(path)
     nose = poses.people[0]["nose"]
     assert (nose.x, nose.y, nose.score) == tuple(poses.keypoints[0, 0].tolist())
-    assert tuple(poses.people[0]) == predict.skeleton.keypoints
+    assert tuple(poses.people[0]) == predict.func.skeleton.keypoints
     assert repr(poses) == f"<PicturePoses a.png: {len(poses)} poses of coco_17>"
 
     drawn = draw_poses(
-        read_image(path), poses.keypoints, poses.scores, poses.skeleton, score_threshold=0.0
+        read_image(path), poses.keypoints, poses.scores, poses.skeleton, score_threshold=-np.inf
     )
-    np.testing.assert_array_equal(np.asarray(poses.draw(score_threshold=0.0)), drawn)
+    np.testing.assert_array_equal(np.asarray(poses.draw()), drawn)
 
     entries = json.loads(json.dumps(poses.to_coco()))
     assert {entry["image_id"] for entry in entries} == {"a.png"}
-    assert poses.to_coco(7)[0]["image_id"] == 7
+    for number in (7, np.int64(7)):
+        assert json.loads(json.dumps(poses.to_coco(number)))[0]["image_id"] == 7
     np.testing.assert_array_equal(
         np.float32([entry["keypoints"] for entry in entries]).reshape(poses.keypoints.shape),
         poses.keypoints,
     )
 
 
+def test_poses_with_a_low_score_are_left_out(predict, arrays):
+    poses = predict(arrays[0])
+    limit = float(np.median(poses.scores))
+    sure = predict(arrays[0], score_threshold=limit)
+    np.testing.assert_array_equal(sure.scores, poses.scores[poses.scores >= limit])
+    assert len(sure) == len(sure.people) == len(sure.to_coco()) < len(poses)
+    assert len(sure.stages["coarse"].scores) == len(poses.stages["coarse"].scores)
+    np.testing.assert_array_equal(predict.func(arrays[0]).scores, poses.scores[poses.scores >= 0.1])
+
+
+def test_two_files_of_a_name_keep_their_folders(predict, arrays, tmp_path):
+    paths = [tmp_path / "a" / "one.png", tmp_path / "b" / "one.png", tmp_path / "a" / "two.png"]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(arrays[3]).save(path)
+    found = predict([*paths, str(paths[2])])
+    assert [poses.name for poses in found] == [str(paths[0]), str(paths[1]), "two.png", "two.png"]
+
+
+def test_premultiplied_grey_is_read(predict, arrays):
+    picture = Image.fromarray(arrays[0]).convert("LA").convert("La")
+    same(predict(picture), predict(Image.fromarray(arrays[0]).convert("L")))
+
+
+def test_boxes_that_no_one_needs_are_refused(predict, arrays):
+    with pytest.raises(UsageError, match="boxes: this network finds people by itself"):
+        predict(arrays[0], np.array([[1, 1, 20, 40, 1]]))
+
+
+@pytest.mark.parametrize("nothing", [5, b"network", ["a"]])
+def test_what_is_no_path_of_a_checkpoint_is_refused(nothing):
+    with pytest.raises(UsageError, match="checkpoint: a path is wanted, not "):
+        pinet_jax.load(nothing)
+
+
 def test_a_top_down_network_takes_boxes(arrays, tmp_path):
     backbone = ResNetConfig(base_width=4, bottlenecks=(1, 1, 1, 1))
     method = SimpleBaseline(backbone=backbone, crop_shape=(64, 32))
     save_model(tmp_path / "c", method, lively_variables(method))
-    predict = pinet_jax.load(tmp_path / "c", flip=False)
+    load = pinet_jax.load(tmp_path / "c", flip=False)
+    predict = functools.partial(load, score_threshold=None)
     boxes = [
         np.array([[10, 10, 20, 40, 0.9]]),
         np.zeros((0, 5)),

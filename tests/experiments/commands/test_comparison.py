@@ -1,6 +1,7 @@
 """The small comparison: which networks it trains, and what it makes of their figures."""
 
 import json
+import signal
 
 import pytest
 
@@ -33,7 +34,7 @@ def trained(monkeypatch):
 
     def train(experiment, workdir):
         if len(found) == 8:  # in the second round
-            raise Stopped
+            raise Stopped(signal.SIGTERM)
         found.append((workdir.name, experiment))
 
     def synthesize(*, out, split, **options):
@@ -51,7 +52,8 @@ def trained(monkeypatch):
 
 
 def test_it_goes_on_where_it_was_stopped(trained, tmp_path):
-    comparison.main(out=tmp_path, epochs=2, seeds=(0, 1))
+    with pytest.raises(SystemExit, match="143"):
+        comparison.main(out=tmp_path, epochs=2, seeds=(0, 1))
     names = [f"{row}_seed{seed}_2epochs" for seed in (0, 1) for row, _ in COMPARED.values()]
     assert [name for name, _ in trained] == names[:8]
     half = cells((tmp_path / "comparison.md").read_text(), "### AP\n")

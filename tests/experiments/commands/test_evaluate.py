@@ -99,6 +99,7 @@ def test_images_without_annotations_give_the_servers_archive(micro, coco, tmp_pa
         ([], "name what to test on"),
         (["--checkpoint", "c", "--results", "r"], "--checkpoint does not go with --results"),
         (["--checkpoint", "c", "--config", "synthetic_tiny"], "name what to test on"),
+        (["--config", "photographs"], "name what to test on"),
         (["--config", "synthetic_tiny"], "--config synthetic_tiny: give its --checkpoint"),
         (["--annotations", "a.json"], "--annotations needs --images"),
         (["--checkpoint", "c", "--config", "nothing"], "--config nothing"),

@@ -12,7 +12,7 @@ from experiments import cli
 from experiments.commands import export
 from experiments.configs import available_configs, load_config
 from pinet_jax.checkpoints import load_config as load_stored
-from pinet_jax.errors import InputError
+from pinet_jax.errors import InputError, UsageError
 from pinet_jax.interop.state_dict import to_state_dict
 from pinet_jax.interop.weight_files import read_arrays
 from pinet_jax.methods.base import init_variables
@@ -57,6 +57,13 @@ def test_weights_go_in_and_out_unchanged(micro, format, suffix, tmp_path):
     assert back.keys() == state.keys()
     for name, array in back.items():
         np.testing.assert_array_equal(array, state[name], strict=True)
+
+
+def test_a_folder_that_is_there_is_refused_before_anything_is_read(micro, tmp_path):
+    config, *_ = micro
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UsageError, match=r"--out .*there: exists already; remove it"):
+        converted("no_such_file.npz", "--config", config, "--out", tmp_path / "there")
 
 
 def test_a_released_model_is_converted(tmp_path):

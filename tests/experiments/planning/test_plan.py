@@ -21,7 +21,7 @@ from experiments.planning.chips import CHIPS, Chip, Pod, check_libtpu, open_pod
 from experiments.planning.collectives import Collective, find_collectives
 from experiments.planning.plan import Plan, Work, floors, too_large
 from experiments.planning.programs import batch_shapes
-from experiments.planning.summary import as_text, whole_training
+from experiments.planning.summary import as_json, as_text, whole_training
 from experiments.planning.traffic import Traffic, traffic_by_layer
 from pinet_jax.errors import InputError, UsageError
 from tests.conftest import ROOT
@@ -38,6 +38,10 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   ROOT %all-gather.3 = pred[16]{0} all-gather(%d), dimensions={0}
 }
 """
+
+
+# 100 bytes of slow memory, whatever is beside it.
+LAYERS = {"stem, forward": Traffic(7, 300, 60, 0), "rest": Traffic(7, 300, 40, 0)}
 
 
 def pod(devices=4, name="v5e:2x2"):
@@ -66,9 +70,16 @@ def test_traffic_is_found_by_layers():
         "fusion(%joined), kind=kOutput, calls=%inner, "
         'metadata={op_name="jit(step)/transpose(jvp(Net))/backbone/stage4.0/branches.0.3/conv"}',
         "%part = bf16[8,32]{1,0:T(8,128)(2,1)} get-tuple-element(%fusion.1), index=0",
+        "%while.1 = f32[8]{0} while(%part), condition=%test, body=%passed",
         'ROOT %mul = f32[8]{0} multiply(%part, %part), metadata={op_name="jit(step)/mul"}',
     ]
-    text = "%inner (q: f32[9]) -> f32[9] {\n  %q = f32[9]{0} add(%q, %q)\n}\n\nENTRY %main () {\n  "
+    text = (
+        "HloModule jit_step\n\n%inner (q: f32[9]) -> f32[9] {\n  %q = f32[9]{0} add(%q, %q)\n}\n\n"
+        "%passed.clone (q: f32[9]) -> f32[9] {\n  ROOT %r.1 = f32[9]{0} add(%r, %r)\n}\n\n"
+        "%passed (s: f32[25]) -> f32[25] {\n"
+        '  ROOT %s.1 = f32[25]{0} add(%s, %s), metadata={op_name="jit(step)/jvp(PINet)/add"}\n}\n\n'
+        "ENTRY %main (p: f32[8]) -> f32[8] {\n  "
+    )
     map_, statistics, scalars = (512, 2048), (128, 512), (32, 32)  # entries alone, and in tiles
     assert traffic_by_layer(text + "\n  ".join(rows) + "\n}\n") == {
         "branch 0, backward": Traffic(
@@ -77,6 +88,7 @@ def test_traffic_is_found_by_layers():
             slow=2 * map_[1] + statistics[1],
             moved=2 * map_[1],
         ),
+        "targets and losses, forward": Traffic(100, 100, 100),
         "rest": Traffic(*(2 * a + b for a, b in zip(map_, scalars, strict=True)), 2 * 2048 + 32),
     }
 
@@ -84,18 +96,19 @@ def test_traffic_is_found_by_layers():
 def test_floors_by_hand():
     sent = [Collective("all-reduce", ("f32",), 10), Collective("all-gather", ("f32",), 20)]
     found = floors(
-        Work(operations=500.0, bytes=100.0, collectives=sent, memory=1, layers={}), pod()
+        Work(500.0, counted_bytes=300.0, collectives=sent, memory=1, layers=LAYERS), pod()
     )
     assert found.arithmetic == 5
     assert found.memory == 10
     assert found.links == pytest.approx((2 * 10 + 20) * 3 / 4 / 5)  # 6 seconds
-    assert found.hops == pytest.approx(2 * 4 * 1e-6)  # there and back on two rings of two
+    assert found.hops == pytest.approx(2 * 2 * 1e-6)  # across the corner of two by two
     assert found.call == 10
     assert found.scaling == pytest.approx(10 / 16, rel=1e-4)
 
 
-def test_hours_and_the_table():
-    work = Work(operations=500.0, bytes=100.0, collectives=[], memory=2**30, layers={})
+def test_hours_and_the_table(monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda package: "1.0")  # libtpu need not be here
+    work = Work(500.0, counted_bytes=300.0, collectives=[], memory=500, layers=LAYERS)
     config = experiment(batch_size=4, epochs=3)  # of 8 images each
     plan = Plan("train step", pod(), 4, work, 1.0)
     whole = whole_training(plan, config, None)
@@ -103,7 +116,12 @@ def test_hours_and_the_table():
     assert whole_training(plan, load_config("crowdpose"), None) is None
     text = as_text(plan, whole, 302.0)
     assert "10000.00 ms, 100 % of the floor" in text
-    assert "6 steps, at least 0.02 hours" in text
+    assert "30000.0 ms if all were slow" in text
+    content = json.loads(json.dumps(as_json(plan, config, whole, 302.0)))
+    assert content["device"]["share_of_memory"] == 0.5
+    assert content["experiment"]["training"]["batch_size"] == 4
+    assert (content["images_a_call"], content["images_a_device"]) == (4, 1)
+    assert "6 steps, at least 0.0167 hours, 0.0667 chip-hours; by XLA's count 0.05 and 0.2" in text
 
 
 @pytest.mark.parametrize(

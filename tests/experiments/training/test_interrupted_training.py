@@ -111,7 +111,7 @@ def test_whatever_ends_it_the_next_start_goes_on(tmp_path):
     wait_for_a_save(process, workdir, whole=True)
     process.send_signal(signal.SIGTERM)
     said, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
+    assert process.returncode == 128 + signal.SIGTERM, error
     assert f"stopped at step {newest(workdir, whole=False)}, which is saved" in said
 
     kill_during_a_save(workdir, delay=0.05)

@@ -25,6 +25,24 @@ def test_a_line_is_the_mean_of_its_steps(tmp_path, capsys):
     assert "images/s, loss 13.5, lr 0.5" in said and "4/20" in said
 
 
+def test_the_last_steps_have_a_line_where_they_are_fewer(tmp_path, capsys):
+    log = TrainingLog(tmp_path, step=20, last_step=23, batch_size=4, every=20, writes=True)
+    for step in (21, 22, 23):
+        log.step(step, step / 10, {"loss": float(step)})
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert (lines[-1]["step"], lines[-1]["loss"]) == (23, 22.0)
+    assert "23/23, 00:00 left" in (said := capsys.readouterr().err) and "loss 22" in said
+
+
+def test_the_bar_says_why_nothing_happens_before_the_first_step(tmp_path, capsys):
+    log = TrainingLog(tmp_path, step=2, last_step=20, batch_size=4, every=2, writes=True)
+    assert "2/20, ? left, compiling" in capsys.readouterr().err
+    log.step(3, 0.3, {"loss": 1.0})
+    log.close()
+    assert "compiling" not in capsys.readouterr().err
+
+
 def test_tensorboard_shows_what_was_kept(tmp_path):
     pytest.importorskip("tensorboardX")
     from tensorflow.compat.v1.train import summary_iterator

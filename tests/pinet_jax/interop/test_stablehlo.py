@@ -136,14 +136,29 @@ def test_the_metadata_say_how_to_use_it(file):
 
 def test_frames_that_there_is_no_program_for(file, tmp_path):
     network = load(file[0])
-    with pytest.raises(InputError, match="no program program/cpu/32x32, only program/cpu/64x64"):
+    with pytest.raises(InputError, match="no program for cpu/32x32, only for cpu/64x64"):
         network(np.zeros((1, 32, 32, 3), np.uint8))
+    for wrong in (np.zeros((64, 64, 3), np.uint8), np.zeros((1, 64, 64, 3), np.float32)):
+        with pytest.raises(InputError, match=r"frames are .*; give uint8 \[B, H, W, 3\]"):
+            network(wrong)
+    with pytest.raises(InputError, match="no frames"):
+        network()
     out = tmp_path / "two.stablehlo"
     write_program_file(
         out, METHOD, file[1], INFERENCE, sizes=[(64, 64)], platforms=["cpu"], batch_size=2
     )
     with pytest.raises(InputError, match="a batch of 3: the program takes 2"):
         load(out)(np.zeros((3, 64, 64, 3), np.uint8))
+
+
+def test_a_file_of_a_later_format_is_refused(file, tmp_path):
+    with np.load(file[0]) as content:
+        arrays = dict(content)
+    metadata = json.loads(arrays["metadata"].tobytes()) | {"format": 2}
+    arrays["metadata"] = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
+    np.savez(tmp_path / "later.npz", **arrays)
+    with pytest.raises(InputError, match=r"later\.npz: made by a newer pinet-jax"):
+        load(tmp_path / "later.npz")
 
 
 def test_files_and_sizes_that_are_none(tmp_path):

@@ -27,7 +27,7 @@ from pinet_jax.networks.rescoring import COCO_RESCORING
 from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.runtime import make_mesh, replicated, split_by_image
 from pinet_jax.skeletons import CROWDPOSE_14
-from pinet_jax.training import Training, TrainingConfig, compile_train_step, in_blocks
+from pinet_jax.training import Training, TrainingConfig, compile_train_step, for_tpus
 from tests.tiny import MICRO, batch, lively_variables
 
 FINEST = dataclasses.replace(MICRO, concatenated=False)
@@ -72,7 +72,8 @@ def picture(seed=0):
 def test_a_network_in_blocks_has_the_same_variables(name):
     network = VALUES[name].network(Compute(train=True))
     image = np.zeros((2, 64, 64, 3), np.float32)
-    made = [jax.eval_shape(n.init, jax.random.key(0), image) for n in (network, in_blocks(network))]
+    other = for_tpus(network, make_mesh(jax.devices()[:2]))
+    made = [jax.eval_shape(n.init, jax.random.key(0), image) for n in (network, other)]
     assert jax.tree.map(jnp.shape, made[0]) == jax.tree.map(jnp.shape, made[1])
 
 

@@ -10,7 +10,7 @@ from pinet_jax.interop.state_dict import from_state_dict
 from pinet_jax.networks.folding import fold_batch_norm
 from pinet_jax.networks.inputs import normalize
 from pinet_jax.networks.layers import Compute
-from pinet_jax.runtime import compiler_options
+from pinet_jax.runtime import compiler_options, make_mesh
 from tests.conftest import golden
 from tests.weights_rule import CONFIGS, state_dict
 
@@ -48,7 +48,7 @@ def test_features_and_maps_in_blocks():
     """As a TPU's train step has them."""
     dataset = "crowdpose"
     figures = golden(f"network_{dataset}.npz")
-    model = CONFIGS[dataset].network(Compute(blocks=True))
+    model = CONFIGS[dataset].network(Compute(tpus=make_mesh(jax.devices()[:1])))
     features, maps = jax.jit(model.apply)(variables(dataset), normalize(figures["image"][None]))
     assert_close(features, figures["features"])
     for name, actual in maps._asdict().items():
