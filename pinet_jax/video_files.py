@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 # Before OpenCV's first video: FFmpeg's own lines about a damaged file would be noise.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -36,7 +36,8 @@ _STAMP_BYTES = 4  # before every packet, where a camera writes it
 
 DRAWN_SUFFIX = ".mp4"
 # H.264 in 4:2:0 is what every browser plays; OpenCV's wheels write none.
-_FORMAT, _CODEC, _PIXELS = "mp4", "libx264", "yuv420p"
+_FORMAT, _PIXELS = "mp4", "yuv420p"
+_CODEC: Final = "libx264"
 _QUALITY = {"crf": "20", "preset": "veryfast"}
 _INDEX_FIRST = {"movflags": "faststart"}  # so that a browser plays what it has not all got
 
