@@ -14,7 +14,7 @@ import io
 import logging
 import threading
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -181,7 +181,9 @@ def is_plain(data: bytes) -> bool:
     return plain and b"tRNS" not in data[: max(data.find(b"IDAT"), 0)]
 
 
-def find_images(paths: Iterable[str | Path], also: Collection[str] = ()) -> list[Path]:
+def find_images(
+    paths: Iterable[str | Path], also: Callable[[Path], bool] | None = None
+) -> list[Path]:
     """The picture files that a user's list of files and folders names.
 
     A file stays in its place whatever it is, so that reading it can say what is wrong. A folder is
@@ -190,7 +192,7 @@ def find_images(paths: Iterable[str | Path], also: Collection[str] = ()) -> list
 
     Args:
         paths: files and folders.
-        also: suffixes of other files that a folder gives, in lower case.
+        also: says which other files a folder gives; none of them if None.
 
     Raises:
         InputError: a folder holds no picture, or cannot be read.
@@ -202,12 +204,12 @@ def find_images(paths: Iterable[str | Path], also: Collection[str] = ()) -> list
     return list(found.values())
 
 
-def _pictures_in(folder: Path, also: Collection[str]) -> list[Path]:
+def _pictures_in(folder: Path, also: Callable[[Path], bool] | None) -> list[Path]:
     try:
         files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
-    pictures = [f for f in files if f.suffix.lower() in also or _looks_like_picture(f)]
+    pictures = [f for f in files if (also and also(f)) or _looks_like_picture(f)]
     if not pictures:
         raise InputError(f"{folder}: no pictures in this folder (subfolders are not searched)")
     return pictures
