@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.frames import check_proportions
-from pinet_jax.images import find_images, image_size
+from pinet_jax.image_folders import find_images
+from pinet_jax.images import image_size
 from pinet_jax.video_files import DRAWN_SUFFIX, VIDEO_SUFFIXES, VideoReader, looks_like_video
 
 _JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
