@@ -122,6 +122,7 @@ def fuse_groups(grouping: Grouping) -> PoseSet:
     Returns:
         One pose a group, at its leader's place; its score is the mean of its keypoint scores. Ties
         go to the leader, then to the better pose.
+        Columns of a keypoint behind its score go along with it.
     """
     keypoints, leader = grouping.poses.keypoints, grouping.leader
     count = leader.size

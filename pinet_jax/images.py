@@ -14,7 +14,6 @@ import io
 import logging
 import threading
 import warnings
-from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -27,8 +26,6 @@ from pinet_jax.errors import InputError
 # Formats of pixels alone: Pillow would also run a PostScript interpreter on a file that asks.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
 
-# Common on phones and not decoded here: a folder's must be reported, not passed over.
-_UNREADABLE_SUFFIXES = {".heic", ".heif"}
 
 # Header reading sets Python's warning filters, which all threads share.
 _warnings_lock = threading.Lock()
@@ -181,49 +178,6 @@ def is_plain(data: bytes) -> bool:
     return plain and b"tRNS" not in data[: max(data.find(b"IDAT"), 0)]
 
 
-def find_images(paths: Iterable[str | Path], also: Collection[str] = ()) -> list[Path]:
-    """The picture files that a user's list of files and folders names.
-
-    A file stays in its place whatever it is, so that reading it can say what is wrong. A folder is
-    replaced by the pictures directly in it, sorted by name: files that have a picture's suffix
-    or begin like a picture. Hidden files and subfolders are passed over. No file comes twice.
-
-    Args:
-        paths: files and folders.
-        also: suffixes of other files that a folder gives, in lower case.
-
-    Raises:
-        InputError: a folder holds no picture, or cannot be read.
-    """
-    found: dict[Path, Path] = {}
-    for path in map(Path, paths):
-        for file in _pictures_in(path, also) if path.is_dir() else [path]:
-            found.setdefault(file.resolve(), file)
-    return list(found.values())
-
-
-def _pictures_in(folder: Path, also: Collection[str]) -> list[Path]:
-    try:
-        files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
-    pictures = [f for f in files if f.suffix.lower() in also or _looks_like_picture(f)]
-    if not pictures:
-        raise InputError(f"{folder}: no pictures in this folder (subfolders are not searched)")
-    return pictures
-
-
-def _looks_like_picture(file: Path) -> bool:
-    suffixes = {s for s, kind in Image.registered_extensions().items() if kind in FORMATS}
-    if file.suffix.lower() in suffixes | _UNREADABLE_SUFFIXES:
-        return True
-    try:
-        image_size(file)
-    except InputError:
-        return False
-    return True
-
-
 def _checked_file(path: str | Path) -> Path:
     """Refuses what is no file; reading a pipe or a device could wait for ever."""
     path = Path(path)
@@ -231,7 +185,9 @@ def _checked_file(path: str | Path) -> Path:
         if path.is_dir():
             raise InputError(f"{path}: a folder, not a picture")
         if not path.exists():
-            raise InputError(f"{path}: no such file")
+            address = str(path).startswith(("http:/", "https:/"))
+            what = "a web address; fetch the file first" if address else "no such file"
+            raise InputError(f"{path}: {what}")
         if not path.is_file():
             raise InputError(f"{path}: not a regular file")
         if path.stat().st_size == 0:

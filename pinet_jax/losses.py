@@ -33,7 +33,8 @@ def point_loss(maps: Maps, targets: Targets) -> jax.Array:
     """The weighted squared error of heatmap and part map, averaged over all entries of both."""
     heatmap = targets.heatmap_weight * (maps.heatmap - targets.heatmap) ** 2
     part_map = targets.part_map_weight * (maps.part_map - targets.part_map) ** 2
-    return (heatmap.sum() + part_map.sum()) / (heatmap.size + part_map.size)
+    entries = float(heatmap.size + part_map.size)  # of a pod's batch more than an int32 can hold
+    return (heatmap.sum() + part_map.sum()) / entries
 
 
 def offset_loss(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:

@@ -6,10 +6,12 @@ Legend for shapes: H rows, W columns of an upright frame.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 # Before OpenCV's first video: FFmpeg's own lines about a damaged file would be noise.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -18,7 +20,8 @@ import cv2
 import numpy as np
 
 from pinet_jax.errors import InputError
-from pinet_jax.files import writing
+from pinet_jax.files import replaced_whole
+from pinet_jax.interrupts import held_back
 
 # What people's cameras and programs write; FFmpeg, which OpenCV reads with, knows them all. It
 # would also take a text file for a film of letters, so that the suffix decides.
@@ -26,9 +29,20 @@ VIDEO_SUFFIXES = frozenset(
     (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
      ".mts", ".ogv", ".ts", ".webm", ".wmv")
 )  # fmt: skip
+# Also those of TypeScript's sources.
+_AMBIGUOUS_SUFFIXES = frozenset((".mts", ".ts"))
+_PACKET_BYTES = 188  # of an MPEG transport stream; each begins with the byte 0x47
+_STAMP_BYTES = 4  # before every packet, where a camera writes it
+
 DRAWN_SUFFIX = ".mp4"
-_CODEC = "mp4v"  # MPEG-4: OpenCV's wheels write no H.264
-_RATE = 25.0  # frames a second, where a file says none
+# H.264 in 4:2:0 is what every browser plays; OpenCV's wheels write none.
+_FORMAT, _PIXELS = "mp4", "yuv420p"
+_CODEC: Final = "libx264"
+_QUALITY = {"crf": "20", "preset": "veryfast"}
+_INDEX_FIRST = {"movflags": "faststart"}  # so that a browser plays what it has not all got
+
+_RATE = Fraction(25)  # frames a second, where a file says none
+_FINEST_RATE = 100_000  # denominator: 30000/1001 is found again in its float
 _ATTEMPTS = 100  # frames in a row that fail before a video counts as ended: one may be damaged
 
 
@@ -46,6 +60,30 @@ class VideoFrame(NamedTuple):
     pixels: np.ndarray
 
 
+class UnreadableVideo(InputError):
+    """A file that is no video, or one without a frame that can be read."""
+
+
+def looks_like_video(path: Path) -> bool:
+    """Whether a file of a folder is meant as a video: by its suffix, and by its bytes in doubt."""
+    suffix = path.suffix.lower()
+    return suffix in VIDEO_SUFFIXES and (
+        suffix not in _AMBIGUOUS_SUFFIXES or _is_transport_stream(path)
+    )
+
+
+def _is_transport_stream(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            start = file.read(2 * (_STAMP_BYTES + _PACKET_BYTES))
+    except OSError:
+        return True  # whoever reads it will say why it cannot be read
+    return any(
+        start[stamp : stamp + 1] == start[2 * stamp + _PACKET_BYTES :][:1] == b"\x47"
+        for stamp in (0, _STAMP_BYTES)
+    )
+
+
 class VideoReader:
     """A video file that is open.
 
@@ -60,25 +98,25 @@ class VideoReader:
         """Opens it.
 
         Raises:
-            InputError: there is no such file, or it is no video that OpenCV reads.
+            UnreadableVideo: there is no such file, or it is no video that OpenCV reads.
         """
         self.path = Path(path)
         if not self.path.is_file():
-            raise InputError(f"{path}: no such file")
+            raise UnreadableVideo(f"{path}: no such file")
         with _quiet_opencv():
-            self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+            self._capture = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
         width, height = (
             int(self._capture.get(what))
             for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
         if not self._capture.isOpened() or min(width, height) < 1:
-            raise InputError(
+            raise UnreadableVideo(
                 f"{path}: not a video that OpenCV reads, or one that is cut short; get the file "
                 "anew, or convert it to .mp4"
             )
         self.shape = height, width
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0 < rate < 1000 else _RATE
+        self.rate = Fraction(rate).limit_denominator(_FINEST_RATE) if 0 < rate < 1000 else _RATE
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.count = count if count > 0 else None
         self.missing: str | None = None
@@ -87,7 +125,7 @@ class VideoReader:
         """All frames that can be read, in order.
 
         Raises:
-            InputError: a frame has another size than the first.
+            UnreadableVideo: a frame has another size than the first.
         """
         number, before, gap, damaged = 0, 0.0, None, False
         while True:
@@ -101,7 +139,9 @@ class VideoReader:
                 gap = number, before
             damaged = damaged or failed
             if bgr.shape[:2] != self.shape:
-                raise InputError(f"{self.path}: frame {number} has another size than the first")
+                raise UnreadableVideo(
+                    f"{self.path}: frame {number} has another size than the first"
+                )
             yield VideoFrame(number, time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
             number, before = number + 1, time
         # Counts are often the duration times the rate, and one too high.
@@ -144,16 +184,15 @@ def _quiet_opencv() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def video_writer(
-    path: Path, name: Path, like: VideoReader
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """Writes a video of the rate and the size of another one.
+def video_writer(path: Path, like: VideoReader) -> Iterator[Callable[[np.ndarray], None]]:
+    """Writes a video of the rate and the size of another one, without sound.
 
-    Codecs want even sizes: an odd last row or column is left out.
+    H.264 in .mp4. It appears at the end, whole; after Ctrl-C, with the frames until then. An error
+    leaves nothing behind, and an older file as it was. Codecs want even sizes: an odd last row or
+    column is left out.
 
     Args:
         path: the file to write.
-        name: what error messages call it; its suffix says the format.
         like: the other one.
 
     Returns:
@@ -162,23 +201,43 @@ def video_writer(
     Raises:
         InputError: it cannot be written.
     """
-    with writing(name):
-        path.touch()  # OpenCV would not say why
-    height, width = like.shape
-    own = path.with_name(path.name + DRAWN_SUFFIX)  # the suffix tells OpenCV the format
-    fourcc = cv2.VideoWriter.fourcc(*_CODEC)
-    writer = cv2.VideoWriter(str(own), fourcc, like.rate, (width, height))
+    interrupted = None
+    with replaced_whole(path) as partial:
+        try:
+            with _encoder(partial, path, like) as write:
+                yield write
+        except KeyboardInterrupt as stop:
+            if not partial.exists():  # it came before the first frame
+                raise
+            interrupted = stop
+    if interrupted is not None:
+        raise interrupted
+
+
+@contextlib.contextmanager
+def _encoder(path: Path, name: Path, like: VideoReader) -> Iterator[Callable[[np.ndarray], None]]:
+    """As `video_writer`, into `path`; after Ctrl-C, too, the file is ended as a whole one."""
+    import av  # takes a second or more, and few runs write a video
+
+    height, width = (side // 2 * 2 for side in like.shape)
+    numbers = itertools.count()
 
     def write(pixels: np.ndarray) -> None:
-        writer.write(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        even = np.ascontiguousarray(pixels[:height, :width])
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+        frame.pts, frame.time_base = next(numbers), 1 / like.rate
+        with held_back():  # a packet that is encoded and not written spoils those after it
+            file.mux(stream.encode(frame))
 
     try:
-        if not writer.isOpened():
-            raise InputError(f"{name}: OpenCV cannot write this video")
-        yield write
-        writer.release()
-        with writing(name):
-            os.replace(own, path)
-    finally:
-        writer.release()
-        own.unlink(missing_ok=True)
+        # FFmpeg would take what comes before a colon in a name alone for a protocol.
+        file = av.open(path.absolute(), "w", format=_FORMAT, container_options=_INDEX_FIRST)
+        stream = file.add_stream(_CODEC, rate=like.rate, options=_QUALITY)
+        stream.width, stream.height, stream.pix_fmt = width, height, _PIXELS
+        try:
+            yield write
+        finally:
+            with held_back(), file:
+                file.mux(stream.encode())
+    except av.FFmpegError as error:
+        raise InputError(f"{name}: cannot be written ({error.strerror})") from error

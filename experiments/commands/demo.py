@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.testing.chosen_network import choose_network
-from pinet_jax.runtime import use_user_cache
-
 
 def main(*, checkpoint: Path | None = None, config: str | None = None, port: int = 7860) -> None:
     """Serves a page on this machine alone: drop a photograph, and see how its poses come to be.
@@ -23,8 +20,11 @@ def main(*, checkpoint: Path | None = None, config: str | None = None, port: int
         config: the checkpoint's experiment; needed only where its graph is a function of your own.
         port: of 127.0.0.1.
     """
+    # Here, so that its help need not wait for JAX.
     from experiments.demo.analysis import Analyst
     from experiments.demo.page import serve
+    from experiments.testing.chosen_network import choose_network
+    from pinet_jax.runtime import use_user_cache
 
     network = choose_network(checkpoint, config)
     use_user_cache()

@@ -27,7 +27,12 @@ def defaults(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def main(
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    images: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        # Of a list tyro would say that it may be empty.
+        tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)"),
+    ],
     *,
     out: Path,
     inference: Annotated[InferenceConfig, tyro.conf.arg(name="")],
@@ -42,8 +47,8 @@ def main(
 
     Writes poses.json, a list in COCO's result format, and one drawn picture or video for each. A
     file's name is its `image_id`, or its path where two share a name; poses of a video also have
-    `frame`, from 0 on, and `time` in seconds. What cannot be read is named and passed over; the
-    exit status is then 1. Ctrl-C in a video keeps what is done.
+    `frame`, from 0 on, and `time` in seconds. Drawn videos are H.264 in .mp4, without sound. What
+    cannot be read is named and passed over; the exit status is then 1. Ctrl-C keeps what is done.
 
     Example: pinet-jax predict photo.jpg party.mp4 --out poses
 
@@ -65,6 +70,8 @@ def main(
         batch_size: pictures of one size at a time, or of a top-down network people; by default one
             for every device on CPUs and eight elsewhere.
     """
+    if not images:
+        raise UsageError("no pictures or videos: name at least one file or folder")
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
     if every < 1:

@@ -8,11 +8,11 @@ Legend for shapes: N candidates (padded), K keypoints, M people.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 from pathlib import Path
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +27,7 @@ from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.poses import PoseSet
 
 _PHOTOGRAPHS_KEPT = 4
+_LONG_SIDE = 1024  # pixels of a view: larger ones take longer to draw than a slider should
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +45,28 @@ class Look:
     """What the network finds in a photograph.
 
     Attributes:
-        image: uint8 [H, W, 3], RGB.
+        path: its file, for whoever needs all pixels.
+        size: its width and height, in pixels.
+        view: uint8 [h, w, 3], RGB: the photograph, no larger than a page shows it.
         frame: of the photograph, without pixels.
         frame_area: in pixels.
         stages: padded candidates "coarse" and "refined", [N, K, 3] and so on, in frame pixels.
         parts: [N], the part that each candidate grew from.
     """
 
-    image: np.ndarray
+    path: Path
+    size: tuple[int, int]
+    view: np.ndarray
     frame: Frame
     frame_area: int
     stages: dict[str, PoseSet]
     parts: np.ndarray
+
+    @property
+    def view_scale(self) -> np.ndarray:
+        """[3], takes (x, y, score) of the photograph to the view."""
+        height, width = self.view.shape[:2]
+        return np.array([width / self.size[0], height / self.size[1], 1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Analyst:
             )
             for flip in (False, True)
         }
-        self._looks: collections.OrderedDict[tuple[Path, bool], Look] = collections.OrderedDict()
+        self._remembered = functools.lru_cache(2 * _PHOTOGRAPHS_KEPT)(self._look)
 
     def look(self, path: Path, flip: bool) -> Look:
         """Runs the network, or remembers what it found.
@@ -114,15 +125,10 @@ class Analyst:
         Raises:
             InputError: the file is no picture.
         """
-        key = path, flip
-        if key not in self._looks:
-            self._looks[key] = self._look(path, self._predictors[flip])
-            while len(self._looks) > 2 * _PHOTOGRAPHS_KEPT:
-                self._looks.popitem(last=False)
-        return self._looks[key]
+        return self._remembered(path, flip)
 
-    def _look(self, path: Path, predictor: Predictor) -> Look:
-        image = read_image(path)
+    def _look(self, path: Path, flip: bool) -> Look:
+        image, predictor = read_image(path), self._predictors[flip]
         check_proportions((image.shape[0], image.shape[1]), str(path))
         prepared = predictor.prepare([image])
         (batch,), ((frame,),) = prepared
@@ -131,27 +137,25 @@ class Analyst:
         per_part = len(stages["coarse"].mask) // (len(scales) * count)
         parts = np.tile(np.arange(count).repeat(per_part), len(scales))
         height, width = batch.pixels[scales.index(1.0)].shape[1:3]
-        return Look(image, frame, height * width, stages, parts)
+        size = image.shape[1], image.shape[0]
+        return Look(path, size, _shrunk(image), frame, height * width, stages, parts)
 
     def analyze(self, look: Look, switches: Switches) -> Analysis:
         """Groups and fuses candidates as the switches say."""
-        stage = "refined" if switches.refinement else "coarse"
         groups, final = jax.device_get(
             self._group(
-                look.stages[stage],
+                look.stages["refined" if switches.refinement else "coarse"],
                 jnp.float32(switches.oks_threshold),
+                look.frame_area,
                 fused=switches.fusion,
-                frame_area=look.frame_area,
             )
         )
-        order = _falling(look.stages[stage])
-        people = [_person(groups, final, int(place)) for place in np.flatnonzero(final.mask)]
-        k = self.method.skeleton.num_keypoints
+        keypoints, sources = _taken_apart(final.keypoints[final.mask])
         return Analysis(
-            keypoints=_restored(np.asarray(final.keypoints)[final.mask], look.frame),
-            scores=np.asarray(final.scores)[final.mask],
-            members=[order[members] for members, _ in people],
-            sources=np.array([order[sources] for _, sources in people]).reshape(-1, k),
+            keypoints=_restored(keypoints, look.frame),
+            scores=final.scores[final.mask],
+            members=_members(groups, sources),
+            sources=sources,
             candidates={
                 name: _restored(np.asarray(poses.keypoints), look.frame)
                 for name, poses in look.stages.items()
@@ -160,33 +164,45 @@ class Analyst:
             parts=look.parts,
         )
 
-    @functools.partial(jax.jit, static_argnames=("self", "fused", "frame_area"))
+    @functools.partial(jax.jit, static_argnames=("self", "fused"))
     def _group(
-        self, poses: PoseSet, threshold: jax.Array, *, fused: bool, frame_area: int
+        self, poses: PoseSet, threshold: jax.Array, frame_area: int, *, fused: bool
     ) -> tuple[fusion.Grouping, PoseSet]:
-        groups = fusion.group_poses(poses, self.method.skeleton.sigmas, threshold)
+        """Groups and people, whose keypoints are `_numbered`."""
+        numbered = poses._replace(keypoints=_numbered(poses.keypoints))
+        groups = fusion.group_poses(numbered, self.method.skeleton.sigmas, threshold)
         inference = dataclasses.replace(self.inference, fusion=fused)
         return groups, self.method.grouped(groups, inference, frame_area)
 
 
-def _falling(poses: PoseSet) -> np.ndarray:
-    """[N], the order that `fusion.group_poses` has the candidates in."""
-    return np.argsort(np.where(poses.mask, -poses.scores, np.inf), kind="stable")
+def _numbered(keypoints: jax.Array) -> jax.Array:
+    """[N, K, 3] -> [N, K, 4]: every keypoint carries its candidate's number through fusion."""
+    numbers = jnp.arange(len(keypoints), dtype=keypoints.dtype)
+    column = jnp.broadcast_to(numbers[:, None, None], (*keypoints.shape[:2], 1))
+    return jnp.concatenate([keypoints, column], axis=-1)
 
 
-def _person(groups: fusion.Grouping, final: PoseSet, place: int) -> tuple[np.ndarray, np.ndarray]:
-    """The members of a person's group, and for every keypoint the one that it is copied from.
+def _taken_apart(numbered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints [..., K, 3], and the numbers [..., K] of the candidates that gave them."""
+    return numbered[..., :3], numbered[..., 3].astype(int)
 
-    Returns:
-        Numbers in the order of `groups`: of the members, the leader first; [K] of the sources.
-    """
-    wanted, poses = final.keypoints[place], groups.poses
-    for leader in np.flatnonzero(groups.leads):
-        members = np.flatnonzero(poses.mask & (groups.leader == leader))
-        same = (poses.keypoints[members] == wanted).all(axis=-1)  # [members, K]
-        if same.any(axis=0).all():
-            return members, members[same.argmax(axis=0)]
-    raise AssertionError("a person without candidates")
+
+def _members(groups: fusion.Grouping, sources: np.ndarray) -> list[np.ndarray]:
+    """The candidates of people whose keypoints come from `sources` [M, K], the best ones first."""
+    numbers = np.asarray(groups.poses.keypoints)[:, 0, 3].astype(int)  # [N], as they are sorted
+    group_of = dict(zip(numbers.tolist(), groups.leader.tolist(), strict=True))
+    return [
+        numbers[groups.poses.mask & (groups.leader == group_of[number])]
+        for number in sources[:, 0].tolist()
+    ]
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    """The image, or a copy whose longer side is `_LONG_SIDE`."""
+    factor = _LONG_SIDE / max(image.shape)
+    if factor >= 1:
+        return image
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 def _restored(keypoints: np.ndarray, frame: Frame) -> np.ndarray:

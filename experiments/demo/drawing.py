@@ -9,10 +9,9 @@ import numpy as np
 
 from experiments.demo.analysis import Analysis, Look, Switches
 from pinet_jax.evaluation.result_files import Entry, pose_entries
+from pinet_jax.images import read_image
 from pinet_jax.methods.pinet import PINet
 from pinet_jax.visualization import draw_poses, person_color
-
-_LONG_SIDE = 1280  # pixels of what the page shows; the downloaded picture has all of its own
 
 TABLE_HEADERS = ("keypoint", "x", "y", "score", "part", "no.")
 
@@ -36,7 +35,7 @@ def steps(
         switches: what the analysis was made with.
         threshold: people with a lower score are left out, and so are their candidates.
     """
-    image, scale = _shrunk(look.image)
+    scale = look.view_scale
     shown = np.flatnonzero(analysis.scores >= threshold)
     members = [analysis.members[person] for person in shown]
     numbers = np.concatenate([*members, np.zeros(0, int)]).astype(int)
@@ -44,7 +43,7 @@ def steps(
 
     def candidates(stage: str) -> np.ndarray:
         return draw_poses(
-            image,
+            look.view,
             analysis.candidates[stage][numbers] * scale,
             analysis.candidate_scores[stage][numbers],
             method.skeleton,
@@ -53,7 +52,7 @@ def steps(
         )
 
     fused = draw_poses(
-        image,
+        look.view,
         analysis.keypoints * scale,
         analysis.scores,
         method.skeleton,
@@ -72,7 +71,7 @@ def person_picture(
     """One person's candidates, a colour a part, on the faded photograph around them."""
     members = analysis.members[person]
     poses = analysis.candidates[stage][members]
-    image, scale = _shrunk(look.image)
+    image, scale = look.view, look.view_scale
     drawn = draw_poses(
         (0.5 * image + 127).astype(np.uint8),
         poses * scale,
@@ -89,13 +88,13 @@ def person_picture(
 
 
 def keypoint_table(analysis: Analysis, method: PINet, person: int) -> list[list[Any]]:
-    """`TABLE_HEADERS` of every keypoint: where it is, and which candidate and part gave it."""
+    """`TABLE_HEADERS` of every keypoint: its pixel, and which candidate and part gave it."""
     number_of = {int(c): n for n, c in enumerate(analysis.members[person], 1)}
     return [
         [
             name,
-            round(float(x), 1),
-            round(float(y), 1),
+            round(float(x)),
+            round(float(y)),
             round(float(score), 3),
             method.parts[analysis.parts[source]].name,
             number_of[int(source)],
@@ -110,9 +109,13 @@ def keypoint_table(analysis: Analysis, method: PINet, person: int) -> list[list[
 
 
 def whole_picture(look: Look, analysis: Analysis, method: PINet, threshold: float) -> bytes:
-    """The photograph in its own size with its people: a JPEG file."""
+    """The photograph in its own size with its people: a JPEG file.
+
+    Raises:
+        InputError: the photograph is no longer there.
+    """
     drawn = draw_poses(
-        look.image,
+        read_image(look.path),
         analysis.keypoints,
         analysis.scores,
         method.skeleton,
@@ -121,15 +124,8 @@ def whole_picture(look: Look, analysis: Analysis, method: PINet, threshold: floa
     return cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def result_entries(name: str, analysis: Analysis, threshold: float) -> list[Entry]:
-    """The people in COCO's result format."""
+def result_entries(look: Look, analysis: Analysis, threshold: float) -> list[Entry]:
+    """The people in COCO's result format; the photograph is called by its file's name."""
     shown = analysis.scores >= threshold
-    return pose_entries(name, analysis.keypoints[shown].astype(np.float32), analysis.scores[shown])
-
-
-def _shrunk(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The image at `_LONG_SIDE` or smaller, and the factors [3] of x, y and score."""
-    factor = min(1.0, _LONG_SIDE / max(image.shape))
-    if factor < 1:
-        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return image, np.array([factor, factor, 1])
+    keypoints = analysis.keypoints[shown].astype(np.float32)
+    return pose_entries(look.path.name, keypoints, analysis.scores[shown])

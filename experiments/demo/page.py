@@ -44,6 +44,7 @@ _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 _STYLE = """
 #steps .grid-wrap, #examples .grid-wrap, #candidates .grid-wrap {
   min-height: 0; max-height: none; overflow: hidden; }
+#steps:has(.preview) .grid-wrap { min-height: min(640px, 90vw); }
 #steps .grid-container, #candidates .grid-container { grid-auto-rows: auto; }
 #steps .thumbnail-lg, #candidates .thumbnail-lg { aspect-ratio: auto; height: auto; }
 #keypoints th, #keypoints th * { padding: 2px 1px; }
@@ -78,39 +79,40 @@ class _Answers:
         self._analyst = analyst
         self._folder = folder
 
-    def everything(
-        self, path: str | None, flip: bool, refinement: bool, fused: bool, oks: float, score: float
-    ) -> list[Any]:
-        """Steps, choice of people, one person's picture and table, files, and a summary."""
+    def everything(self, path: str | None, score: float, *switches: Any) -> list[Any]:
+        """Steps, choice of people, one person's picture and table, and a summary."""
         if path is None:
-            return [None, gr.Dropdown(choices=[], value=None), None, None, None, None, _WELCOME]
-        switches = Switches(flip, refinement, fused, oks)
-        look, analysis = self._analyze(path, switches)
+            return [None, gr.Dropdown(choices=[], value=None), None, None, _WELCOME]
+        look, analysis = self._analyze(path, Switches(*switches))
         method = self._analyst.method
         shown = [n for n, own in enumerate(analysis.scores) if own >= score]
         choices = [(f"{n + 1} (score {analysis.scores[n]:.2f})", n) for n in shown]
         first = shown[0] if shown else None
         people = gr.Dropdown(choices=choices, value=first)
-        height, width = look.image.shape[:2]
-        summary = f"**{Path(path).name}**, {width} x {height}: {len(shown)} people"
-        gallery = [tuple(step) for step in steps(look, analysis, method, switches, score)]
-        files = self._files(Path(path).stem, look, analysis, score)
-        return [gallery, people, *self._person(look, analysis, first, refinement), *files, summary]
+        width, height = look.size
+        summary = f"**{look.path.name}**, {width} x {height}: {len(shown)} people"
+        drawn = steps(look, analysis, method, Switches(*switches), score)
+        gallery = [tuple(step) for step in drawn]
+        return [gallery, people, *self._person(look, analysis, first, Switches(*switches)), summary]
 
-    def person(
-        self,
-        path: str | None,
-        person: int | None,
-        flip: bool,
-        refinement: bool,
-        fused: bool,
-        oks: float,
-    ) -> list[Any]:
+    def person(self, path: str | None, person: int | None, *switches: Any) -> list[Any]:
         """One person's picture and table."""
         if path is None:
             return [None, None]
-        look, analysis = self._analyze(path, Switches(flip, refinement, fused, oks))
-        return self._person(look, analysis, person, refinement)
+        look, analysis = self._analyze(path, Switches(*switches))
+        return self._person(look, analysis, person, Switches(*switches))
+
+    def poses_file(self, path: str | None, score: float, *switches: Any) -> str:
+        """A JSON file of the people's poses."""
+        look, analysis = self._analyze(_chosen(path), Switches(*switches))
+        entries = json.dumps(result_entries(look, analysis, score))
+        return self._written(f"{look.path.stem}_poses.json", entries.encode())
+
+    def picture_file(self, path: str | None, score: float, *switches: Any) -> str:
+        """The whole photograph with its people."""
+        look, analysis = self._analyze(_chosen(path), Switches(*switches))
+        picture = whole_picture(look, analysis, self._analyst.method, score)
+        return self._written(f"{look.path.stem}_poses.jpg", picture)
 
     def _analyze(self, path: str, switches: Switches) -> tuple[Look, Analysis]:
         """Raises gr.Error, which the page shows, where the file is no picture."""
@@ -128,11 +130,11 @@ class _Answers:
         return look, self._analyst.analyze(look, switches)
 
     def _person(
-        self, look: Look, analysis: Analysis, person: int | None, refinement: bool
+        self, look: Look, analysis: Analysis, person: int | None, switches: Switches
     ) -> list[Any]:
         if person is None or person >= len(analysis.scores):
             return [None, None]
-        method, stage = self._analyst.method, "refined" if refinement else "coarse"
+        method, stage = self._analyst.method, "refined" if switches.refinement else "coarse"
         members = analysis.members[person]
         parts = collections.Counter(method.parts[analysis.parts[member]].name for member in members)
         picture = person_picture(look, analysis, method, person, stage)
@@ -140,14 +142,26 @@ class _Answers:
         caption = f"{len(members)} candidates: {counts}"
         return [[(picture, caption)], keypoint_table(analysis, method, person)]
 
-    def _files(self, stem: str, look: Look, analysis: Analysis, score: float) -> list[str]:
-        poses = self._folder / f"{stem}_poses.json"
-        poses.write_text(json.dumps(result_entries(stem, analysis, score)))
-        picture = self._folder / f"{stem}_poses.jpg"
-        picture.write_bytes(whole_picture(look, analysis, self._analyst.method, score))
-        return [str(poses), str(picture)]
+    def _written(self, name: str, content: bytes) -> str:
+        """The path of a file in a folder of its own: other tabs have files of the same name."""
+        file = Path(tempfile.mkdtemp(dir=self._folder)) / name
+        file.write_bytes(content)
+        return str(file)
 
 
+def _chosen(path: str | None) -> str:
+    if path is None:
+        raise gr.Error("Choose a photograph first.", title="Nothing to download")
+    return path
+
+
+# What a link to a file would do when clicked; the file is made first.
+_SAVE = """(file) => {
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.orig_name;
+  link.click();
+}"""
 _WELCOME = "Drop a photograph, or choose one of the examples."
 _INTRODUCTION = """# People in a crowd, found by PINet
 Every part of a body, head, trunk or legs, proposes a whole pose (**coarse**). A graph network
@@ -181,8 +195,9 @@ def make_page(analyst: Analyst, folder: Path) -> gr.Blocks:
                 oks = gr.Slider(0, 1, tested.oks_threshold, step=0.01, label="OKS threshold")
                 gr.Markdown("Downloads:")
                 with gr.Row():
-                    poses_file = gr.DownloadButton("Poses (JSON)", elem_id="poses")
-                    picture_file = gr.DownloadButton("Picture", elem_id="picture")
+                    poses = gr.Button("Poses (JSON)", elem_id="poses")
+                    picture = gr.Button("Picture", elem_id="picture")
+                made = gr.File(visible=False)
             with gr.Column(scale=3, min_width=600):
                 summary = gr.Markdown(_WELCOME, elem_id="summary")
                 gallery = gr.Gallery(
@@ -203,8 +218,8 @@ def make_page(analyst: Analyst, folder: Path) -> gr.Blocks:
                         column_widths=["36%", "14%", "14%", "14%", "13%", "9%"],
                     )  # fmt: skip
         path = gr.State(None)
-        outputs = [gallery, person, candidates, table, poses_file, picture_file, summary]
-        inputs = [path, flip, refinement, fused, oks, score]
+        switches = [flip, refinement, fused, oks]  # as `Switches` has them
+        inputs, outputs = [path, score, *switches], [gallery, person, candidates, table, summary]
         file.change(lambda given: given, file, path, api_visibility="private")
         chosen.select(_example(examples), None, path, api_visibility="private")
         for control in (path, flip, refinement, fused):
@@ -219,10 +234,14 @@ def make_page(analyst: Analyst, folder: Path) -> gr.Blocks:
             )
         person.input(
             answers.person,
-            [path, person, *inputs[1:5]],
+            [path, person, *switches],
             [candidates, table],
             api_visibility="private",
         )
+        for button, make in ((poses, answers.poses_file), (picture, answers.picture_file)):
+            button.click(make, inputs, made, api_visibility="private").success(
+                None, made, None, js=_SAVE, api_visibility="private"
+            )
     return page
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.testing.pictures import Task, report
+from experiments.testing.pose_output import PoseOutput
 from pinet_jax.errors import InputError
-from pinet_jax.evaluation.result_files import Entry, pose_entries
 from pinet_jax.files import write_whole
 from pinet_jax.image_batches import (
     MEMORY_ADVICE,
@@ -24,8 +24,6 @@ from pinet_jax.image_batches import (
 from pinet_jax.images import read_image
 from pinet_jax.poses import Poses
 from pinet_jax.runtime import memory_advice
-from pinet_jax.skeletons import Skeleton
-from pinet_jax.visualization import draw_poses
 
 _THREADS = 2  # that draw
 _JPEG_QUALITY = 95
@@ -34,21 +32,20 @@ _JPEG_QUALITY = 95
 def predict_tasks(
     tasks: Sequence[Task],
     predictor: PosePredictor,
-    add: Callable[[Sequence[Entry]], None],
+    output: PoseOutput,
     *,
-    score_threshold: float,
     batch_size: int,
     boxes: Sequence[np.ndarray] | None = None,
 ) -> int:
     """Predicts all pictures, group by group, and writes the drawn ones.
 
     While the device works on a batch, the next ones are read and resized and the last is drawn.
+    What was done when Ctrl-C comes is kept.
 
     Args:
         tasks: from `plan`, pictures alone.
         predictor: the model.
-        add: takes the entries of all pictures at the end, in the order of the tasks.
-        score_threshold: poses below it are not drawn.
+        output: draws, and takes the poses at the end, in the order of the tasks.
         batch_size: frames of one shape that go through the device at a time, at most.
         boxes: of every picture's people, [M, 5] each, for methods that need them.
 
@@ -64,23 +61,26 @@ def predict_tasks(
     shapes = [task.shape for task in tasks]
     batches = make_batches(predictor, shapes, range(len(tasks)), batch_size, boxes)
     predicted = predict_batches(predictor, batches, pictures.read, boxes)
-    with (
-        memory_advice(MEMORY_ADVICE.format(batch_size)),
-        ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(total=len(tasks), desc="predict", unit="image") as progress,
-    ):
-        _announce(progress, batches, 0)
-        for number, found in enumerate(predicted, 1):
+    try:
+        with (
+            memory_advice(MEMORY_ADVICE.format(batch_size)),
+            ThreadPoolExecutor(_THREADS) as pool,
+            tqdm(total=len(tasks), desc="predict", unit="image") as progress,
+        ):
+            _announce(progress, batches, 0)
+            for number, found in enumerate(predicted, 1):
+                _finish(drawn)
+                for place, stages in found.poses.items():
+                    picture = found.images[place], stages["final"]
+                    drawn.append(pool.submit(_draw, tasks[place].drawing, output, *picture))
+                    poses[place] = stages["final"]
+                pictures.report(found.batch)
+                progress.update(len(found.batch.places))
+                _announce(progress, batches, number)
             _finish(drawn)
-            for place, stages in found.poses.items():
-                poses[place] = stages["final"]
-                arguments = found.images[place], poses[place], predictor.skeleton, score_threshold
-                drawn.append(pool.submit(_draw, tasks[place].drawing, *arguments))
-            pictures.report(found.batch)
-            progress.update(len(found.batch.places))
-            _announce(progress, batches, number)
-        _finish(drawn)
-    add(_entries(tasks, poses))
+    finally:  # also after Ctrl-C; what has been begun is drawn by now
+        for place in sorted(poses):
+            output.add(tasks[place].image_id, poses[place])
     return len(pictures.errors)
 
 
@@ -104,15 +104,6 @@ class _Pictures:
                 report(self.errors[place])
 
 
-def _entries(tasks: Sequence[Task], poses: dict[int, Poses]) -> list[Entry]:
-    return [
-        entry
-        for place, task in enumerate(tasks)
-        if place in poses
-        for entry in pose_entries(task.image_id, poses[place].keypoints, poses[place].scores)
-    ]
-
-
 def _announce(progress: tqdm, batches: Sequence[Batch], number: int) -> None:
     """Says what the batch does; one of a new program compiles, which may take half a minute."""
     if number < len(batches):
@@ -121,12 +112,8 @@ def _announce(progress: tqdm, batches: Sequence[Batch], number: int) -> None:
         progress.set_description("compile {} x {}".format(*max(shapes)) if compiles else "predict")
 
 
-def _draw(
-    path: Path, image: np.ndarray, poses: Poses, skeleton: Skeleton, score_threshold: float
-) -> None:
-    picture = draw_poses(
-        image, poses.keypoints, poses.scores, skeleton, score_threshold=score_threshold
-    )
+def _draw(path: Path, output: PoseOutput, pixels: np.ndarray, poses: Poses) -> None:
+    picture = output.draw(pixels, poses)
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix == ".jpg" else []
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(path.suffix, bgr, options)

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.frames import check_proportions
-from pinet_jax.images import find_images, image_size
-from pinet_jax.video_files import DRAWN_SUFFIX, VIDEO_SUFFIXES, VideoReader
+from pinet_jax.image_folders import find_images
+from pinet_jax.images import image_size
+from pinet_jax.video_files import DRAWN_SUFFIX, VIDEO_SUFFIXES, VideoReader, looks_like_video
 
 _JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
@@ -52,15 +53,12 @@ def plan(paths: Iterable[Path], out: Path) -> tuple[list[Task], int]:
         What is to be done, in the user's order, and how many inputs were reported as unusable.
 
     Raises:
-        InputError: no input was given, or the output would replace one of them.
+        InputError: the output would replace one of them.
     """
-    paths = list(paths)
-    if not paths:
-        raise UsageError("no pictures or videos: name at least one file or folder")
     sources, failures = [], 0
     for path in paths:
         try:
-            sources += find_images([path], also=VIDEO_SUFFIXES)
+            sources += find_images([path], also=looks_like_video)
         except InputError as error:
             failures += report(error)
     shapes = {}

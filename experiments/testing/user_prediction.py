@@ -9,10 +9,12 @@ import numpy as np
 
 from experiments.testing.picture_prediction import predict_tasks
 from experiments.testing.pictures import Task, report
+from experiments.testing.pose_output import PoseOutput
 from experiments.testing.videos import predict_video
 from pinet_jax.errors import InputError
-from pinet_jax.evaluation.result_files import Entry, growing_results
+from pinet_jax.evaluation.result_files import growing_results
 from pinet_jax.image_batches import PosePredictor
+from pinet_jax.video_files import UnreadableVideo
 
 
 def predict_inputs(
@@ -45,39 +47,22 @@ def predict_inputs(
     """
     pictures = [task for task in tasks if not task.is_video]
     videos = [task for task in tasks if task.is_video]
-    unread = failures = drawn = 0
+    unread = failures = 0
     with growing_results(out / "poses.json") as results:
-
-        def add(entries: Sequence[Entry]) -> None:
-            nonlocal drawn
-            results.add(entries)
-            drawn += sum(entry["score"] >= score_threshold for entry in entries)
-
+        output = PoseOutput(results, predictor.skeleton, score_threshold)
         if pictures:
-            unread = predict_tasks(
-                pictures,
-                predictor,
-                add,
-                score_threshold=score_threshold,
-                batch_size=batch_size,
-                boxes=boxes,
-            )
+            unread = predict_tasks(pictures, predictor, output, batch_size=batch_size, boxes=boxes)
         for task in videos:
             try:
                 failures += predict_video(
-                    task,
-                    predictor,
-                    add,
-                    every=every,
-                    score_threshold=score_threshold,
-                    batch_size=batch_size,
+                    task, predictor, output, every=every, batch_size=batch_size
                 )
-            except InputError as error:
+            except UnreadableVideo as error:
                 unread += report(error)
         if unread == len(tasks):
             raise InputError("none of the inputs could be read; poses.json is not written")
     print(
         f"{out / 'poses.json'}: inputs {len(tasks) - unread}, poses {results.count}; drawn are the "
-        f"{drawn} with a score of {score_threshold:g} or more"
+        f"{output.num_drawn} with a score of {score_threshold:g} or more"
     )
     return unread + failures

@@ -56,10 +56,12 @@ class GrowingResults:
 
     Attributes:
         count: of the entries.
+        begun: whether any were added, be it none of a picture without people.
     """
 
     def __init__(self, file: TextIO) -> None:
         self.count = 0
+        self.begun = False
         self._file = file
         self._file.write("[")
         self._whole = self._file.tell()
@@ -71,6 +73,7 @@ class GrowingResults:
             self._file.write(json.dumps(entry, allow_nan=False))
             self.count += 1
         self._whole = self._file.tell()
+        self.begun = True
 
     def end(self) -> None:
         """Closes the list; drops what a call of `add` that was broken off has left."""
@@ -84,7 +87,7 @@ def growing_results(path: str | Path) -> Iterator[GrowingResults]:
     """Writes a COCO result file entry by entry, in constant memory.
 
     It appears at the end, whole; after Ctrl-C, with what was added until then. An error leaves
-    nothing behind, and an older file as it was.
+    nothing behind, and an older file as it was; so does a Ctrl-C before anything was added.
 
     Raises:
         InputError: it cannot be written.
@@ -95,6 +98,8 @@ def growing_results(path: str | Path) -> Iterator[GrowingResults]:
         try:
             yield results
         except KeyboardInterrupt as stop:
+            if not results.begun:
+                raise
             interrupted = stop
         results.end()
     if interrupted is not None:

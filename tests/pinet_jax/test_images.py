@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pinet_jax.errors import InputError
-from pinet_jax.images import decode_image, find_images, image_size, read_image
+from pinet_jax.image_folders import find_images
+from pinet_jax.images import decode_image, image_size, read_image
 from tests.conftest import shared_data
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -197,6 +197,10 @@ def test_what_cannot_be_read_is_named(predict, tmp_path):
         predict([tmp_path / "text.png"])
     with pytest.raises(InputError, match="no such file"):
         predict(str(tmp_path / "missing.png"))
+    with pytest.raises(
+        InputError, match=r"example\.org/a\.png: a web address; fetch the file first"
+    ):
+        predict("https://example.org/a.png")
 
 
 def test_an_unknown_field_of_the_test_procedure_is_refused(checkpoint):

@@ -266,6 +266,86 @@ def test_a_failure_to_draw_is_not_silent(tmp_path):
     assert not (tmp_path / "out" / "poses.json").exists()
 
 
+class Stopped(FakePredictor):
+    """Ctrl-C comes before it finds the poses of the `after`th picture."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def predict_stream(self, images, batch_size):
+        for found in super().predict_stream(images, batch_size):
+            if self.after == 0:
+                raise KeyboardInterrupt
+            self.after -= 1
+            yield found
+
+
+def stopped_run(paths, out, after):
+    """What is in `out`, where an older poses.json and a.png were."""
+    for name in ("a.png", "poses.json"):
+        (out / name).write_text("older")
+    tasks, _ = plan(paths, out)
+    with pytest.raises(KeyboardInterrupt):
+        predict_inputs(tasks, Stopped(after), out, score_threshold=0.1, batch_size=2)
+    return {path.name for path in out.iterdir()}
+
+
+def test_ctrl_c_keeps_the_pictures_that_are_done(tmp_path):
+    (tmp_path / "out").mkdir()
+    # Batches of the higher ones come first; poses.json has the user's order.
+    heights = {"a": 64, "b": 200, "c": 64, "d": 200, "e": 64, "f": 64}
+    paths = [picture(tmp_path / "in" / f"{name}.png", h, 200) for name, h in heights.items()]
+    whole = run(paths, tmp_path / "whole")[1]
+    assert [entry["image_id"] for entry in whole] == [f"{name}.png" for name in "abcdef"]
+
+    predictor = FakePredictor()
+    run(paths, tmp_path / "batches", predictor=predictor)
+    assert [shapes[0][0] for _, shapes in predictor.batches] in ([64, 64, 200], [200, 64, 64])
+    first = "ac" if predictor.batches[0][1][0][0] == 64 else "bd"
+
+    left = stopped_run(paths, tmp_path / "out", after=3)
+    assert left == {"a.png", "poses.json"} | {f"{name}.png" for name in first}
+    entries = json.loads((tmp_path / "out" / "poses.json").read_text())
+    assert entries == [entry for entry in whole if entry["image_id"][0] in first]
+    for name in first:
+        assert read_image(tmp_path / "out" / f"{name}.png").shape == (heights[name], 200, 3)
+
+
+def test_ctrl_c_in_a_later_batch_keeps_the_users_order(tmp_path):
+    (tmp_path / "out").mkdir()
+    paths = [picture(tmp_path / "in" / f"{i}.png", 200 if i % 2 else 64, 200) for i in range(8)]
+    stopped_run(paths, tmp_path / "out", after=6)
+    entries = json.loads((tmp_path / "out" / "poses.json").read_text())
+    names = [entry["image_id"] for entry in entries]
+    assert len(names) == 6 and names == sorted(names)
+
+
+def test_ctrl_c_with_nothing_done_leaves_older_files(tmp_path):
+    (tmp_path / "out").mkdir()
+    paths = [picture(tmp_path / "in" / f"{name}.png") for name in "abc"]
+    assert stopped_run(paths, tmp_path / "out", after=1) == {"a.png", "poses.json"}
+    for name in ("a.png", "poses.json"):
+        assert (tmp_path / "out" / name).read_text() == "older"
+
+
+def test_ctrl_c_in_a_video_keeps_the_pictures_before_it(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.testing.user_prediction.predict_video", interrupted)
+    source = tmp_path / "in"
+    path = picture(source / "a.png")
+    cv2.VideoWriter(str(source / "b.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48)).write(
+        np.zeros((48, 64, 3), np.uint8)
+    )
+    tasks, _ = plan([path, source / "b.avi"], tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        predict_inputs(tasks, FakePredictor(), tmp_path / "out", score_threshold=0.1, batch_size=2)
+    (entry,) = json.loads((tmp_path / "out" / "poses.json").read_text())
+    assert entry["image_id"] == "a.png"
+
+
 @pytest.fixture(scope="module")
 def micro(tmp_path_factory):
     """A checkpoint of a micro network, its config and variables."""
@@ -321,8 +401,21 @@ def test_the_command_line(tmp_path, micro):
     assert f"{bad}: no such file" in errors[0]
     assert "1/1" in result.stderr  # the progress bar
     assert (tmp_path / "out" / "poses.json").exists()
-    assert command(*options).returncode == 2  # no pictures
+    nothing = command(*options)
+    assert nothing.returncode == 2
+    assert nothing.stderr == (
+        "pinet-jax predict: no pictures or videos: name at least one file or folder\n"
+    )
     assert command(good, *options, "--no-such-flag").returncode == 2
+
+
+def test_help_asks_for_at_least_one_file():
+    text = " ".join(command("--help").stdout.split())
+    assert "predict [-h] [OPTIONS] PATH [PATH ...] " in text
+    assert "PATH [PATH ...] picture and video files" in text
+    described = text.partition("PATH [PATH ...] picture")[2].partition("╰")[0]
+    assert described.endswith("(required) │ ") and "default" not in described
+    assert "without sound" in text
 
 
 def test_golden_poses_on_the_command_line(tmp_path):

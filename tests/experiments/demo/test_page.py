@@ -67,24 +67,38 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, address):
-    page = browser.new_page(viewport={"width": 1400, "height": 1400})
-    page.set_default_timeout(PATIENCE)
-    page.set_default_navigation_timeout(PATIENCE)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(address, wait_until="domcontentloaded")
-    yield page
-    page.close()
+def open_page(browser, address):
+    """Opens a tab, as often as wanted."""
+    pages, asked = [], []
+
+    def open_():
+        pages.append(page := browser.new_page(viewport={"width": 1400, "height": 1400}))
+        page.set_default_timeout(PATIENCE)
+        page.set_default_navigation_timeout(PATIENCE)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address, wait_until="domcontentloaded")
+        return page
+
+    yield open_
+    for page in pages:
+        page.close()
     elsewhere = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert elsewhere == []
 
 
 @pytest.fixture
+def page(open_page):
+    return open_page()
+
+
+@pytest.fixture
 def photograph(tmp_path):
-    path = tmp_path / "holiday.png"
+    return picture_file(tmp_path / "holiday.png", (240, 180))
+
+
+def picture_file(path, size):
     coarse = np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8)
-    cv2.imwrite(str(path), cv2.resize(coarse, (240, 180)))
+    cv2.imwrite(str(path), cv2.resize(coarse, size))
     return path
 
 
@@ -115,22 +129,53 @@ def test_upload_switch_and_download(page, photograph):
     text = summary(page, "holiday.png")
     assert "240 x 180" in text and people_in(text) > 1
     before = changed(page, [])
-    for switch in ("PR: pose refinement", "Flip: average with the mirror image"):
+    for switch in ("PR: pose refinement", "PF: pose fusion", "Flip: average with the mirror image"):
         page.get_by_label(switch).click()
         before = changed(page, before)
+    assert page.locator("#steps").get_by_text("best ones:").count() > 0
     assert page.locator("#keypoints").get_by_text("left_ankle", exact=True).count() > 0
 
-    with page.expect_download() as download:
-        page.click("#poses")
-    assert download.value.suggested_filename == "holiday_poses.json"
-    entries = json.loads(Path(download.value.path()).read_text())
-    assert (
-        len(entries) == people_in(page.text_content("#summary"))
-        and len(entries[0]["keypoints"]) == 51
-    )
-    with page.expect_download() as download:
-        page.click("#picture")
-    assert cv2.imread(str(download.value.path())).shape == (180, 240, 3)
+    name, entries = poses_file(page)
+    assert name == "holiday_poses.json"
+    assert len(entries) == people_in(page.text_content("#summary"))
+    assert len(entries[0]["keypoints"]) == 51
+    assert {entry["image_id"] for entry in entries} == {"holiday.png"}
+    assert picture_shape(page) == (180, 240, 3)
+
+
+def download(page, button):
+    with page.expect_download() as started:
+        page.click(button)
+    return started.value
+
+
+def poses_file(page):
+    """The name and the entries of the JSON file."""
+    file = download(page, "#poses")
+    return file.suggested_filename, json.loads(Path(file.path()).read_text())
+
+
+def picture_shape(page):
+    return cv2.imread(str(download(page, "#picture").path())).shape
+
+
+def test_tabs_with_photographs_of_one_name_keep_their_own_files(open_page, photograph, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = picture_file(tmp_path / "other" / photograph.name, (320, 240))
+    first, second = open_page(), open_page()
+    first.set_input_files("#photograph input[type=file]", photograph)
+    summary(first, "240 x 180")
+    second.set_input_files("#photograph input[type=file]", other)
+    summary(second, "320 x 240")
+    assert picture_shape(second) == (240, 320, 3)
+    assert picture_shape(first) == (180, 240, 3)
+
+
+def test_without_a_photograph_nothing_is_downloaded(page):
+    page.click("#poses")
+    toast = page.get_by_test_id("toast-body")
+    toast.wait_for()
+    assert "Choose a photograph first." in toast.text_content()
 
 
 def test_an_example_and_the_other_person(page):
@@ -147,18 +192,28 @@ def test_an_example_and_the_other_person(page):
     raise AssertionError("the person's picture stays as it is")
 
 
-def test_a_slider(page, photograph):
+@pytest.mark.parametrize(
+    ("slider", "value"),
+    [
+        ("OKS threshold", "0"),  # whoever is a little alike is one
+        ("Score threshold", "1"),
+    ],
+)
+def test_sliders(page, photograph, slider, value):
     page.set_input_files("#photograph input[type=file]", photograph)
     before = people_in(summary(page, "holiday.png"))
     changed(page, [])
-    slider = page.get_by_label("number input for OKS threshold")
-    slider.fill("0")  # whoever is a little alike is one
-    slider.press("Enter")
+    number = page.get_by_label(f"number input for {slider}")
+    number.fill(value)
+    number.press("Enter")
     for _ in range(PATIENCE // 200):
         if people_in(page.text_content("#summary")) < before:
-            return
+            break
         page.wait_for_timeout(200)
-    raise AssertionError("the slider changes nothing")
+    else:
+        raise AssertionError("the slider changes nothing")
+    left = people_in(page.text_content("#summary"))
+    assert len(poses_file(page)[1]) == left
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 import json
 import os
+import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
-import types
+import weakref
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -15,13 +18,12 @@ import pytest
 from experiments.commands.predict import main
 from experiments.testing.pictures import plan
 from experiments.testing.user_prediction import predict_inputs
-from experiments.testing.videos import predict_video
 from pinet_jax.checkpoints import save_model
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.methods.pinet import PINet, PINetInference
 from pinet_jax.methods.simple_baseline import SimpleBaseline
 from pinet_jax.networks.resnet import ResNetConfig
-from pinet_jax.video_files import VideoReader, video_writer
+from pinet_jax.video_files import VideoReader
 from pinet_jax.visualization import person_color
 from tests.conftest import ROOT
 from tests.experiments.commands.test_predict import FakePredictor, picture, run
@@ -72,7 +74,7 @@ def test_the_drawn_video_has_the_same_rate_size_and_frames(tmp_path):
     for i, frame in enumerate(frames):
         assert abs(int(frame.pixels[10, 10, 0]) - (40 + 20 * i)) < 8
     middle = frames[0].pixels[48, 80].astype(int)
-    assert np.abs(middle - person_color(0)).max() < 60  # MPEG-4 halves the colours' resolution
+    assert np.abs(middle - person_color(0)).max() < 60  # 4:2:0 halves the colours' resolution
     assert np.abs(middle - 40).max() > 60
 
 
@@ -88,33 +90,37 @@ def test_every_third_frame_is_looked_at_and_all_are_drawn(tmp_path):
     _, entries = run([path], tmp_path / "out", predictor=predictor, batch_size=6, every=3)
     assert [e["frame"] for e in entries] == [0, 3, 6]
     np.testing.assert_allclose([e["time"] for e in entries], [0, 0.24, 0.48], atol=2e-3)
-    # Frames that wait in memory count: six at a time, and two of three are not looked at.
-    assert [(size, len(shapes)) for size, shapes in predictor.batches] == [(2, 2), (2, 1)]
+    assert [(size, len(shapes)) for size, shapes in predictor.batches] == [(6, 3)]
     _, frames = frames_of(tmp_path / "out" / "walk.mp4")
     assert len(frames) == 8
     for frame in frames:  # those between carry the last poses
         assert np.ptp(frame.pixels[48, 80]) > 30
 
 
-def test_memory_does_not_grow_with_the_length(tmp_path):
-    """The predictor is never given a frame far ahead of what was written."""
-    path = film(tmp_path / "in" / "long.mp4", frames=60)
-    tasks, _ = plan([path], tmp_path / "out")
-    taken = []
+@pytest.mark.parametrize("every", [1, 50, 400])
+def test_memory_grows_neither_with_the_length_nor_with_every(tmp_path, monkeypatch, every):
+    path = film(tmp_path / "in" / "long.mp4", frames=400, size=(64, 48))
+    alive, most = 0, 0
+    read = VideoReader.frames
 
-    class Counting(FakePredictor):
-        def frames(self, image, boxes=None):
-            taken.append(1)
-            return super().frames(image)
+    def gone():
+        nonlocal alive
+        alive -= 1
 
-    ahead = []
+    def counted(self):
+        nonlocal alive, most
+        for frame in read(self):
+            weakref.finalize(frame.pixels, gone)
+            alive += 1
+            most = max(most, alive)
+            yield frame
 
-    def add(entries):
-        ahead.append(len(taken) - len(ahead))
-
-    predict_video(tasks[0], Counting(), add, every=1, score_threshold=0.1, batch_size=2)
-    assert len(ahead) == 60
-    assert max(ahead) <= 16
+    monkeypatch.setattr(VideoReader, "frames", counted)
+    _, entries = run([path], tmp_path / "out", batch_size=4, every=every)
+    assert [e["frame"] for e in entries] == list(range(0, 400, every))
+    assert alive <= 2  # which a generator that has ended may hold
+    # Two batches that are read ahead or predicted, and what two threads draw and have drawn.
+    assert most <= 20
 
 
 def test_pictures_and_videos_share_poses_json(tmp_path):
@@ -130,12 +136,36 @@ def test_pictures_and_videos_share_poses_json(tmp_path):
     assert names == {"in_a.mp4", "in_a_2.mp4", "b.png", "poses.json"}
 
 
-def test_an_odd_size_loses_its_last_row_and_column(tmp_path):
-    like = types.SimpleNamespace(shape=(97, 161), rate=RATE)
-    with video_writer(tmp_path / "a.partial", tmp_path / "a.mp4", like) as write:
-        write(np.zeros((97, 161, 3), np.uint8))
-    (tmp_path / "a.partial").rename(tmp_path / "a.mp4")
-    assert frames_of(tmp_path / "a.mp4")[0].shape == (96, 160)
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_a_phones_video_is_upright(tmp_path, angle):
+    """Its pixels lie on their side, and the file says how to turn them."""
+    corner = np.zeros((96, 160, 3), np.uint8)
+    corner[:48, :80] = 200
+    path = turned(film(tmp_path / "in" / "a.mp4", level=lambda i: corner), angle)
+    upright = np.rot90(corner, -angle // 90)
+    height, width = upright.shape[:2]
+    _, entries = run([path], tmp_path / "out")
+    for entry in entries:
+        keypoints = np.array(entry["keypoints"]).reshape(17, 3)
+        np.testing.assert_allclose(keypoints[:, 0], width / 2)
+        np.testing.assert_allclose(keypoints[[0, 16], 1], (0.1 * height, 0.9 * height), rtol=1e-6)
+    video, frames = frames_of(tmp_path / "out" / "a.mp4")
+    assert video.shape == (height, width) and len(frames) == 8
+    for y, x in ((10, 10), (10, -10), (-10, 10), (-10, -10)):
+        assert abs(int(frames[0].pixels[y, x, 0]) - int(upright[y, x, 0])) < 16
+
+
+def turned(path, angle):
+    """An .mp4 to be shown turned clockwise: the matrix of its track's header says so."""
+    content = bytearray(path.read_bytes())
+    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[angle]
+    one = 1 << 16
+    fields = cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30
+    header = content.index(b"tkhd") + 4
+    assert content[header] == 0  # the version; the matrix is after nine fields of 32 bits and one
+    content[header + 40 : header + 76] = struct.pack(">9i", *fields)
+    path.write_bytes(content)
+    return path
 
 
 def truncated(path, part):
@@ -241,10 +271,80 @@ def test_ctrl_c_keeps_what_is_done_whole(tmp_path):
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.mp4", "poses.json"}
 
 
+def test_ctrl_c_before_the_first_frame_leaves_older_files(tmp_path):
+    tasks, _ = plan([film(tmp_path / "in" / "a.mp4")], tmp_path / "out")
+    for name in ("a.mp4", "poses.json"):
+        (tmp_path / "out" / name).write_text("older")
+
+    class Stopped(FakePredictor):
+        def predict_stream(self, images, batch_size):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_inputs(tasks, Stopped(), tmp_path / "out", score_threshold=0.1, batch_size=2)
+    kept = {p.name: p.read_text() for p in (tmp_path / "out").iterdir()}
+    assert kept == {"a.mp4": "older", "poses.json": "older"}
+
+
+@pytest.fixture
+def small_disk():
+    """Files end at 100 kB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_named_and_leaves_older_files(tmp_path, request):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 96, 160, 3), np.uint8)
+    path = film(tmp_path / "in" / "a.avi", frames=40, level=lambda i: noise[i])
+    (tmp_path / "out").mkdir()
+    for name in ("a.mp4", "poses.json"):
+        (tmp_path / "out" / name).write_text("older")
+    request.getfixturevalue("small_disk")
+    with pytest.raises(InputError, match=r"out/a\.mp4: cannot be written \(File too large\)"):
+        run([path], tmp_path / "out")
+    kept = {p.name: p.read_text() for p in (tmp_path / "out").iterdir()}
+    assert kept == {"a.mp4": "older", "poses.json": "older"}
+
+
 def test_inputs_are_never_replaced(tmp_path):
     path = film(tmp_path / "a.mp4")
     with pytest.raises(UsageError, match="would replace the input"):
         plan([path], tmp_path)
+
+
+def test_typescript_in_a_folder_is_no_video(tmp_path, capsys):
+    source = tmp_path / "in"
+    film(source / "a.mp4", frames=1)
+    for name in ("app.ts", "server.mts", "empty.ts"):
+        (source / name).write_text("export const answer = 42;\n" * 20 if name != "empty.ts" else "")
+    stream = source / "b.ts"
+    with av.open(stream, "w", format="mpegts") as file:
+        track = file.add_stream("libx264", rate=10)
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(5):
+            pixels = np.full((48, 64, 3), 99, np.uint8)
+            file.mux(track.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        file.mux(track.encode())
+    packets = stream.read_bytes()
+    stamped = (b"\0\0\0\0" + packets[i : i + 188] for i in range(0, len(packets), 188))
+    (source / "c.mts").write_bytes(b"".join(stamped))  # as a camera writes it
+    failures, entries = run([source], tmp_path / "out")
+    assert failures == 0 and reports(capsys) == []
+    assert sorted({e["image_id"] for e in entries}) == ["a.mp4", "b.ts", "c.mts"]
+    failures, _ = run([source / "a.mp4", source / "app.ts"], tmp_path / "out")
+    (line,) = reports(capsys)  # one that is named is
+    assert failures == 1 and f"{source / 'app.ts'}: not a video" in line
+
+
+def test_a_folder_of_typescript_holds_nothing(tmp_path, capsys):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "app.ts").write_text("export const answer = 42;\n")
+    assert plan([source], tmp_path / "out") == ([], 1)
+    (line,) = reports(capsys)
+    assert f"{source}: no pictures in this folder" in line
 
 
 def test_a_top_down_network_is_refused(tmp_path):

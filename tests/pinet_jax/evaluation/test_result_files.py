@@ -9,6 +9,7 @@ import pytest
 from pinet_jax.errors import InputError
 from pinet_jax.evaluation.result_files import (
     PartialResults,
+    growing_results,
     pose_entries,
     write_results,
     write_submission,
@@ -105,3 +106,25 @@ def test_result_file_and_submission(tmp_path):
         assert file.namelist() == ["person_keypoints_test-dev2017_pinet_results.json"]
         assert json.loads(file.read(file.namelist()[0])) == results
     assert {path.name for path in tmp_path.iterdir()} == {"r.json", archive.name}
+
+
+def interrupted(path, *additions):
+    """poses.json after Ctrl-C, where there was an older one."""
+    path.write_text("older")
+    with pytest.raises(KeyboardInterrupt), growing_results(path) as results:
+        for addition in additions:
+            results.add(addition)
+        raise KeyboardInterrupt
+    return path.read_text()
+
+
+def test_ctrl_c_keeps_what_was_added(tmp_path):
+    text = interrupted(tmp_path / "poses.json", entries(1), entries(2))
+    assert json.loads(text) == entries(1) + entries(2)
+    # A picture without people has been looked at as well.
+    assert json.loads(interrupted(tmp_path / "poses.json", [])) == []
+
+
+def test_ctrl_c_before_anything_was_added_leaves_the_older_file(tmp_path):
+    assert interrupted(tmp_path / "poses.json") == "older"
+    assert [path.name for path in tmp_path.iterdir()] == ["poses.json"]

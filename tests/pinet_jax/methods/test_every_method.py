@@ -27,7 +27,13 @@ from pinet_jax.networks.rescoring import COCO_RESCORING
 from pinet_jax.optimizers import OptimizerConfig
 from pinet_jax.runtime import make_mesh, replicated, split_by_image
 from pinet_jax.skeletons import CROWDPOSE_14
-from pinet_jax.training import Training, TrainingConfig, compile_train_step, for_tpus
+from pinet_jax.training import (
+    Training,
+    TrainingConfig,
+    compile_train_step,
+    compute_losses,
+    for_tpus,
+)
 from tests.tiny import MICRO, batch, lively_variables
 
 FINEST = dataclasses.replace(MICRO, concatenated=False)
@@ -93,6 +99,18 @@ def test_its_losses_fall(name):
         state, metrics = step(state, data)
         losses.append(float(metrics["loss"]))
     assert np.isfinite(losses).all() and losses[-1] < 0.8 * losses[0]
+
+
+@each
+def test_a_batch_may_have_more_entries_than_an_int32_counts(name):
+    """Traced alone: 2 ** 21 images are as many entries as thousands of larger ones on a pod."""
+    training = Training.make(VALUES[name], TrainingConfig(batch_size=8), steps_per_epoch=10)
+    one, variables = batch(1), init_variables(VALUES[name])
+    many = {k: jax.ShapeDtypeStruct((2**21, *x.shape[1:]), x.dtype) for k, x in one.items()}
+    parts = variables["params"], variables.get("batch_stats", {})
+    losses = functools.partial(compute_losses, training)
+    total, _ = jax.eval_shape(losses, *parts, many, jax.random.key(0))
+    assert total.shape == ()
 
 
 @each
