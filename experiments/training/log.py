@@ -47,6 +47,7 @@ class TrainingLog:
             mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file is read now and then
             postfix="compiling",  # for minutes, before the first step
         )
+        self._begun = False  # whether a step was noted
         self._window: list[Mapping[str, float]] = []
         self._timed = 0  # the steps since ...
         self._since: float | None = None
@@ -59,8 +60,9 @@ class TrainingLog:
             self._bar.unpause()
         else:
             self._timed += 1
-        if self._bar.n == self._bar.initial:
+        if not self._begun:
             self._bar.set_postfix_str("", refresh=False)
+            self._begun = True
         self._window.append(metrics)
         self._bar.update()
         if step % self._every and step != self._last_step:

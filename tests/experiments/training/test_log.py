@@ -60,3 +60,14 @@ def test_tensorboard_shows_what_was_kept(tmp_path):
     assert losses == {2: 11.5, 4: 33.5, 6: 35.5}
     assert shown[6, "learning_rate"] == 0.5
     assert [key for key in shown if key[1].startswith("AP")] == [(6, "AP")]
+
+
+def test_a_process_that_does_not_write_leaves_nothing(tmp_path, capsys):
+    log = TrainingLog(tmp_path, step=2, last_step=6, batch_size=4, every=2, writes=False)
+    for step in (3, 4, 5, 6):
+        log.step(step, step / 10, {"loss": float(step)})
+    log.write(6, 0.6, {"AP": 0.25})
+    log.say("tested")
+    log.pause()
+    log.close()
+    assert capsys.readouterr() == ("", "") and list(tmp_path.iterdir()) == []
