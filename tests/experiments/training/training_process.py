@@ -81,15 +81,19 @@ def float64_on_memory_records():
         yield
 
 
-def main(workdir: Path, source: Source, number: int, count: int, port: int) -> None:
+def main(
+    workdir: Path, source: Source, number: int, count: int, port: int, save_every: int
+) -> None:
     """Trains without end as one of several processes, as the command does."""
     jax.distributed.initialize(
         f"127.0.0.1:{port}", count, number, cluster_detection_method="deactivate"
     )
     with float64_on_memory_records():
         prepare_process()
+        endless = config(1000, source)
+        loop = dataclasses.replace(endless.loop, save_every=save_every)
         with contextlib.suppress(Stopped):
-            train(config(1000, source), workdir)
+            train(dataclasses.replace(endless, loop=loop), workdir)
 
 
 if __name__ == "__main__":
