@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 
 # Before the first import of JAX: several CPU devices, so that sharded code is tested as such.
 os.environ["XLA_FLAGS"] = (
@@ -13,6 +14,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+
+# A shell starts what runs in its background with Ctrl-C ignored, and so its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
