@@ -105,7 +105,7 @@ def test_its_losses_fall(name):
 def test_a_batch_may_have_more_entries_than_an_int32_counts(name):
     """Traced alone: 2 ** 21 images are as many entries as thousands of larger ones on a pod."""
     training = Training.make(VALUES[name], TrainingConfig(batch_size=8), steps_per_epoch=10)
-    one, variables = batch(1), init_variables(VALUES[name])
+    one, variables = batch(1), abstract_variables(VALUES[name])
     many = {k: jax.ShapeDtypeStruct((2**21, *x.shape[1:]), x.dtype) for k, x in one.items()}
     parts = variables["params"], variables.get("batch_stats", {})
     losses = functools.partial(compute_losses, training)
