@@ -1,8 +1,11 @@
-"""The picture files that a user's list of files and folders names."""
+"""The picture files that a user's list of files and folders names, and what they are called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from pathlib import Path
 
 from PIL import Image
@@ -35,6 +38,13 @@ def find_images(
         for file in _pictures_in(path, also) if path.is_dir() else [path]:
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def distinct_names(files: Sequence[str | PathLike]) -> list[str]:
+    """What files are called: by their names, or by their paths where two files share a name."""
+    count = Counter(map(os.path.basename, {os.path.abspath(file) for file in files}))
+    paths = map(Path, files)
+    return [path.name if count[path.name] == 1 else path.as_posix() for path in paths]
 
 
 def _pictures_in(folder: Path, also: Callable[[Path], bool] | None) -> list[Path]:

@@ -8,8 +8,6 @@ Legend for shapes: H rows, W columns of a picture, N poses, K keypoints, M boxes
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -25,6 +23,7 @@ from pinet_jax.errors import InputError, UsageError
 from pinet_jax.evaluation.result_files import Entry, pose_entries
 from pinet_jax.frames import check_proportions
 from pinet_jax.image_batches import make_batches, predict_batches
+from pinet_jax.image_folders import distinct_names
 from pinet_jax.images import header_of, image_size, pixels_of, read_image
 from pinet_jax.inference import Predictor, default_batch_size
 from pinet_jax.methods.base import InferenceConfig
@@ -226,16 +225,9 @@ def _replaced(inference: InferenceConfig, fields: Mapping[str, Any]) -> Inferenc
 
 def _names(pictures: Sequence[Picture]) -> list[str]:
     """As poses.json of `predict` has them."""
-    files = {os.path.abspath(x) for x in pictures if isinstance(x, str | PathLike)}
-    count = Counter(map(os.path.basename, files))
-
-    def name(place: int, picture: Picture) -> str:
-        if not isinstance(picture, str | PathLike):
-            return f"picture {place}"
-        own = Path(picture).name
-        return own if count[own] == 1 else str(picture)
-
-    return [name(*each) for each in enumerate(pictures)]
+    files = {n: x for n, x in enumerate(pictures) if isinstance(x, str | PathLike)}
+    names = dict(zip(files, distinct_names(list(files.values())), strict=True))
+    return [names.get(place, f"picture {place}") for place in range(len(pictures))]
 
 
 def _sure(stages: Mapping[str, Poses], score_threshold: float | None) -> Mapping[str, Poses]:

@@ -8,7 +8,6 @@ alone share a training.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from experiments.configs import load_config
 from experiments.configs.base import ExperimentConfig
 from experiments.configs.paper_rows import ABLATIONS
 from experiments.testing.ablation_tables import write_tables
-from experiments.training.loop import Stopped
 from experiments.training.process import prepare_process
 from pinet_jax.errors import UsageError
 from pinet_jax.methods.pinet import PINet, PINetInference
@@ -53,15 +51,12 @@ def main(
     prepare_process()
     test_set = rendered_test_set(base, out, images=test_images, seed=test_seed, trained=seeds)
     runs: dict[str, list[dict[str, Any]]] = {}
-    try:
-        for seed in seeds:
-            for row in dict.fromkeys(row for table in ABLATIONS.values() for row in table):
-                experiment = with_budget(_small(base, load_config(row)), epochs, seed)
-                found = run(row, _network_name(experiment), experiment, test_set, out)
-                runs.setdefault(row, []).append(found)
-            write_tables(runs, out)
-    except Stopped as stopped:
-        sys.exit(stopped.status)
+    for seed in seeds:
+        for row in dict.fromkeys(row for table in ABLATIONS.values() for row in table):
+            experiment = with_budget(_small(base, load_config(row)), epochs, seed)
+            found = run(row, _network_name(experiment), experiment, test_set, out)
+            runs.setdefault(row, []).append(found)
+        write_tables(runs, out)
 
 
 def _small(base: ExperimentConfig, row: ExperimentConfig) -> ExperimentConfig:

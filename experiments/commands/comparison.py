@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from experiments.commands.small_runs import rendered_test_set, run, with_budget
 from experiments.configs import load_config
 from experiments.configs.rendered import COMPARED
 from experiments.testing.comparison_tables import write_tables
-from experiments.training.loop import Stopped
 from experiments.training.process import prepare_process
 
 
@@ -47,7 +45,5 @@ def main(
                 experiment = with_budget(load_config(row), epochs, seed)
                 runs.setdefault(name, []).append(run(row, row, experiment, test_set, out))
                 tables = write_tables(runs, out)
-    except Stopped as stopped:
-        sys.exit(stopped.status)
     finally:
         print(tables)

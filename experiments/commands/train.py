@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from experiments.commands.model_flags import named_experiment
 from experiments.configs.base import ExperimentConfig
 from experiments.configs.field_types import field_types
 from experiments.processes import join_processes
-from experiments.training.loop import Stopped, train
+from experiments.training.loop import train
 from experiments.training.process import prepare_process
 from experiments.training.start import InitialWeights
 
@@ -65,7 +64,4 @@ def main(
         join_processes(distributed_timeout)
     prepare_process()
     init = InitialWeights(init_backbone, init_model, init_what_fits)
-    try:
-        train(experiment, workdir, init=init)
-    except Stopped as stopped:
-        sys.exit(stopped.status)
+    train(experiment, workdir, init=init)

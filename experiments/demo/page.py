@@ -79,11 +79,12 @@ class _Answers:
         self._analyst = analyst
         self._folder = folder
 
-    def everything(self, path: str | None, score: float, *switches: Any) -> list[Any]:
+    def everything(self, path: str | None, score: float, *values: Any) -> list[Any]:
         """Steps, choice of people, one person's picture and table, and a summary."""
         if path is None:
             return [None, gr.Dropdown(choices=[], value=None), None, None, _WELCOME]
-        look, analysis = self._analyze(path, Switches(*switches))
+        switches = Switches(*values)
+        look, analysis = self._analyze(path, switches)
         method = self._analyst.method
         shown = [n for n, own in enumerate(analysis.scores) if own >= score]
         choices = [(f"{n + 1} (score {analysis.scores[n]:.2f})", n) for n in shown]
@@ -91,26 +92,26 @@ class _Answers:
         people = gr.Dropdown(choices=choices, value=first)
         width, height = look.size
         summary = f"**{look.path.name}**, {width} x {height}: {len(shown)} people"
-        drawn = steps(look, analysis, method, Switches(*switches), score)
-        gallery = [tuple(step) for step in drawn]
-        return [gallery, people, *self._person(look, analysis, first, Switches(*switches)), summary]
+        gallery = [tuple(step) for step in steps(look, analysis, method, switches, score)]
+        return [gallery, people, *self._person(look, analysis, first, switches), summary]
 
-    def person(self, path: str | None, person: int | None, *switches: Any) -> list[Any]:
+    def person(self, path: str | None, person: int | None, *values: Any) -> list[Any]:
         """One person's picture and table."""
         if path is None:
             return [None, None]
-        look, analysis = self._analyze(path, Switches(*switches))
-        return self._person(look, analysis, person, Switches(*switches))
+        switches = Switches(*values)
+        look, analysis = self._analyze(path, switches)
+        return self._person(look, analysis, person, switches)
 
-    def poses_file(self, path: str | None, score: float, *switches: Any) -> str:
+    def poses_file(self, path: str | None, score: float, *values: Any) -> str:
         """A JSON file of the people's poses."""
-        look, analysis = self._analyze(_chosen(path), Switches(*switches))
+        look, analysis = self._analyze(_chosen(path), Switches(*values))
         entries = json.dumps(result_entries(look, analysis, score))
         return self._written(f"{look.path.stem}_poses.json", entries.encode())
 
-    def picture_file(self, path: str | None, score: float, *switches: Any) -> str:
+    def picture_file(self, path: str | None, score: float, *values: Any) -> str:
         """The whole photograph with its people."""
-        look, analysis = self._analyze(_chosen(path), Switches(*switches))
+        look, analysis = self._analyze(_chosen(path), Switches(*values))
         picture = whole_picture(look, analysis, self._analyst.method, score)
         return self._written(f"{look.path.stem}_poses.jpg", picture)
 

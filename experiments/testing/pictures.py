@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pinet_jax.errors import InputError, UsageError
 from pinet_jax.frames import check_proportions
-from pinet_jax.image_folders import find_images
+from pinet_jax.image_folders import distinct_names, find_images
 from pinet_jax.images import image_size
 from pinet_jax.video_files import DRAWN_SUFFIX, VIDEO_SUFFIXES, VideoReader, looks_like_video
 
@@ -67,11 +67,11 @@ def plan(paths: Iterable[Path], out: Path) -> tuple[list[Task], int]:
             shapes[source] = _shape(source)
         except InputError as error:
             failures += report(error)
-    names = collections.Counter(source.name for source in shapes)
+    names = distinct_names(list(shapes))
     drawings = [out / name for name in drawing_names(list(shapes))]
     tasks = [
-        Task(source, source.name if names[source.name] == 1 else source.as_posix(), drawing, shape)
-        for (source, shape), drawing in zip(shapes.items(), drawings, strict=True)
+        Task(source, name, drawing, shape)
+        for (source, shape), name, drawing in zip(shapes.items(), names, drawings, strict=True)
     ]
     _check_output(out, tasks)
     return tasks, failures

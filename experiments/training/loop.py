@@ -43,17 +43,16 @@ from pinet_jax.training import (
 )
 
 
-class Stopped(Exception):
+class Stopped(SystemExit):
     """The training was asked to stop, and everything that is to be kept has been written.
 
-    Attributes:
-        status: to exit with. A scheduler tells by it that the training has not come to its end.
+    A program that does not catch it ends with a status by which a scheduler tells that the training
+    has not come to its end.
     """
 
     def __init__(self, number: int) -> None:
         """Takes the signal's number."""
-        super().__init__(number)
-        self.status = 128 + number  # as shells have it
+        super().__init__(128 + number)  # as shells have it
 
 
 def train(

@@ -1,6 +1,6 @@
 """HRNet, the backbone (Sun et al., Deep High-Resolution Representation Learning, CVPR 2019).
 
-Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4. With `Compute.blocks`, maps
+Legend for shapes: B images of H x W pixels, h = H / 4, w = W / 4. With `Compute.tpus`, maps
 between layers have these shapes and lie in `Blocks`.
 """
 
